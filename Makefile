@@ -1,0 +1,63 @@
+# Revoxel. `make demo` and `make test` do everything on a fresh Debian-like machine.
+CC ?= gcc
+BUILD ?= build
+PYTHON ?= /usr/bin/python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+JOBS ?= $(shell nproc)
+
+PACKAGES := gcc g++ make zlib1g-dev libdeflate-dev libjansson-dev libpng-dev perl
+TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil
+BENCH_PACKAGES := libdnnl-dev python3-torch python3-scipy
+CHECK_PACKAGES := clang-format clang-tidy
+
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
+CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -O3 -g -fPIC -fvisibility=hidden -fopenmp -I. -MMD -MP $(WARNINGS) $(CFLAGS)
+LIBS := -ljansson -lpng -lz -ldeflate -lm -lpthread
+
+ISA_base :=
+ISA_avx2 := -mavx2 -mfma -mf16c
+ISA_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+
+# Kernels in kernels/cpu are compiled once per instruction set; the rest of the library once.
+KERNEL_SOURCES := $(wildcard kernels/cpu/*.c)
+LIBRARY_SOURCES := $(wildcard kernels/*.c engine/*/*.c models/*.c bindings/c/*.c)
+CLI_SOURCES := $(wildcard bindings/cli/*.c)
+TEST_SOURCES := $(wildcard tests/test_*.c tests/*/test_*.c)
+
+KERNEL_OBJECTS := $(foreach isa,base avx2 avx512,$(KERNEL_SOURCES:%.c=$(BUILD)/%.$(isa).o))
+LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o) $(KERNEL_OBJECTS)
+CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
+TEST_BINARIES := $(TEST_SOURCES:%.c=$(BUILD)/%)
+
+.PHONY: all clean deps test-deps bench-deps
+all: $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(BUILD)/revoxel
+
+$(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/librevoxel.so: $(LIBRARY_OBJECTS)
+	$(CC) -shared -fopenmp -Wl,-soname,librevoxel.so.0 -o $@ $^ $(LIBS)
+
+$(BUILD)/revoxel: $(CLI_OBJECTS) $(BUILD)/librevoxel.a
+	$(CC) -fopenmp -o $@ $^ $(LIBS)
+
+define ISA_RULE
+$(BUILD)/kernels/cpu/%.$(1).o: kernels/cpu/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DRVX_ISA_SUFFIX=$(1) -c -o $$@ $$<
+endef
+$(foreach isa,base avx2 avx512,$(eval $(call ISA_RULE,$(isa))))
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(BUILD)/tests/%: tests/%.c $(BUILD)/librevoxel.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

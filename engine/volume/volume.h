@@ -1,0 +1,108 @@
+/* Volumes: voxels with their place in the patient. Owns: geometry conventions and the streaming
+ * reader and writer that every file format implements.
+ *
+ * Geometry is that of ITK: LPS millimetres, origin at the centre of the first voxel, direction
+ * columns are the unit vectors of the x, y, z index axes. Voxel (x, y, z) is element (z * Y + y) *
+ * X + x and lies at  origin + direction * (spacing .* index).  Tensors see it as d = z, h = y, w =
+ * x.
+ *
+ * Memory: readers and writers hold at most one slab plus the decompressor's window. */
+#ifndef RVX_VOLUME_H
+#define RVX_VOLUME_H
+
+#include "kernels/status.h"
+
+#include <stdint.h>
+
+typedef struct rvx_geometry {
+    int64_t size[3];        /* voxels along x, y, z */
+    double spacing[3];      /* mm, positive */
+    double origin[3];       /* LPS mm */
+    double direction[3][3]; /* [row: L, P, S][column: x, y, z]; orthonormal */
+} rvx_geometry;
+
+typedef enum rvx_voxel_type {
+    RVX_VOXEL_U8,
+    RVX_VOXEL_I8,
+    RVX_VOXEL_U16,
+    RVX_VOXEL_I16,
+    RVX_VOXEL_U32,
+    RVX_VOXEL_I32,
+    RVX_VOXEL_U64,
+    RVX_VOXEL_I64,
+    RVX_VOXEL_F32,
+    RVX_VOXEL_F64,
+    RVX_VOXEL_TYPE_COUNT
+} rvx_voxel_type;
+
+/* Everything a header says. value = stored * slope + intercept. */
+typedef struct rvx_volume_info {
+    rvx_geometry geometry;
+    rvx_voxel_type type;
+    double slope, intercept;  /* 1 and 0 where the file gives none */
+    char format[16];          /* "nifti1", "nifti2", ... */
+    char geometry_source[16]; /* "sform", "qform", "pixdim" */
+    int sform_code, qform_code;
+    double sform[3][4], qform[3][4]; /* RAS, as in the file; zero where absent */
+    double
+        form_difference_mm; /* largest corner distance between sform and qform when both are set */
+} rvx_volume_info;
+
+typedef struct rvx_volume_reader rvx_volume_reader;
+typedef struct rvx_volume_writer rvx_volume_writer;
+
+/* Opens by content and name (.nii, .nii.gz). Nothing is read but the header; every size is bounded
+ * before it is used. Errors name file and field. */
+rvx_status rvx__volume_reader_open(rvx_volume_reader **reader, const char *path, rvx_error *error);
+const rvx_volume_info *rvx__volume_reader_info(const rvx_volume_reader *reader);
+/* Slices z_first .. z_first + z_count - 1 as scaled float32. Going forward streams; going back in a
+ * compressed file starts over. NaN and infinity are refused by voxel position. */
+rvx_status rvx__volume_reader_slab_f32(rvx_volume_reader *reader, float *out, int64_t z_first,
+                                       int64_t z_count, rvx_error *error);
+/* The same as labels 0..255. Stored floats within 1e-4 of an integer are rounded; anything else is
+ * an error. */
+rvx_status rvx__volume_reader_slab_labels(rvx_volume_reader *reader, uint8_t *out, int64_t z_first,
+                                          int64_t z_count, rvx_error *error);
+/* The same as 32-bit integers (atlases with large values). */
+rvx_status rvx__volume_reader_slab_i32(rvx_volume_reader *reader, int32_t *out, int64_t z_first,
+                                       int64_t z_count, rvx_error *error);
+void rvx__volume_reader_close(rvx_volume_reader *reader); /* NULL is legal */
+
+/* Writes to a hidden temporary file beside `path`; commit renames it, abandon removes it. Format by
+ * the name of `path`. `like`: NULL, or the info of an input whose sform, qform and codes are
+ * repeated exactly. */
+rvx_status rvx__volume_writer_create(rvx_volume_writer **writer, const char *path,
+                                     const rvx_geometry *geometry, rvx_voxel_type type,
+                                     const rvx_volume_info *like, rvx_error *error);
+/* The next z_count slices, elements of the writer's type. */
+rvx_status rvx__volume_writer_slab(rvx_volume_writer *writer, const void *voxels, int64_t z_count,
+                                   rvx_error *error);
+rvx_status rvx__volume_writer_commit(rvx_volume_writer *writer,
+                                     rvx_error *error);     /* frees on success and failure */
+void rvx__volume_writer_abandon(rvx_volume_writer *writer); /* NULL is legal */
+
+/* A whole volume in memory; `voxels` is float32 or uint8 according to the function that made it. */
+typedef struct rvx_volume {
+    rvx_volume_info info;
+    void *voxels;
+} rvx_volume;
+
+rvx_status rvx__volume_read_f32(rvx_volume *volume, const char *path, rvx_error *error);
+rvx_status rvx__volume_read_labels(rvx_volume *volume, const char *path, rvx_error *error);
+rvx_status rvx__volume_write(const char *path, const rvx_geometry *geometry, rvx_voxel_type type,
+                             const void *voxels, const rvx_volume_info *like, rvx_error *error);
+void rvx__volume_free(rvx_volume *volume);
+
+static inline int64_t rvx__geometry_voxels(const rvx_geometry *g)
+{
+    return g->size[0] * g->size[1] * g->size[2];
+}
+
+/* RVX_OK when both describe the same grid: sizes equal, corners within `tolerance_mm`; else an
+ * error that says what differs (size, spacing, origin, direction) and by how much. */
+rvx_status rvx__geometry_same(const rvx_geometry *a, const char *a_name, const rvx_geometry *b,
+                              const char *b_name, double tolerance_mm, rvx_error *error);
+/* Three letters, the directions towards which x, y, z grow, e.g. "LPS". */
+void rvx__geometry_orientation(char out[4], const rvx_geometry *geometry);
+
+#endif

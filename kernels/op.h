@@ -1,0 +1,132 @@
+/* The op row: all that the engine knows of an operation. Owns: the contract between engine and
+ * kernels. One row per op in ops.def; the planner reads rows, never op names.
+ *
+ * A kernel gets one rvx_call and nothing else: tensors, parameters, a scratch block that was booked
+ * at plan time and a thread count. It never allocates, prints, locks or fails. Its result does not
+ * depend on the thread count: work is cut into pieces by shape alone, and partial sums are
+ * combined in piece order.
+ *
+ * Fold. Where `call->fold.data` is set, the kernel must read in[0] as
+ *     a = t >= 0 ? t : slope[c] * t,   t = in[0] * scale[c] + shift[c]
+ * (normalisation and leaky ReLU applied while loading; identity is scale 1, shift 0, slope 1).
+ * Padding is zero AFTER this map. Gradients are with respect to a, never to in[0]. */
+#ifndef RVX_OP_H
+#define RVX_OP_H
+
+#include "kernels/status.h"
+#include "kernels/tensor.h"
+
+enum { RVX_IN_MAX = 8, RVX_OUT_MAX = 4 };
+
+typedef enum rvx_isa {
+    RVX_ISA_BASE = 0,
+    RVX_ISA_AVX2 = 1,
+    RVX_ISA_AVX512 = 2,
+    RVX_ISA_COUNT
+} rvx_isa;
+
+/* The best instruction set that this processor has. */
+rvx_isa rvx__isa_detect(void);
+
+/* Parameters of every op, in one plain struct: unused fields are zero. Axis order d, h, w. */
+typedef struct rvx_op_params {
+    int32_t kernel[3], stride[3], pad[3];
+    int32_t channels_out;       /* conv, conv_transpose */
+    int32_t groups;             /* norm: channel groups; 0 = one per channel (instance norm) */
+    float epsilon;              /* norm */
+    float slope;                /* leaky ReLU; 1 = none, 0 = ReLU */
+    int32_t classes;            /* loss: number of channels of the logits */
+    int32_t ignore_label;       /* loss: label that takes no part; -1 = none */
+    int32_t include_background; /* loss: class 0 takes part in Dice */
+    float weight;               /* loss: factor (deep supervision) */
+    float smooth;               /* loss: Dice smoothing */
+    int32_t channel_first, channel_count; /* slice */
+} rvx_op_params;
+
+typedef struct rvx_call {
+    const rvx_op_params *params;
+    rvx_tensor in[RVX_IN_MAX];        /* forward inputs; data NULL where absent or not read */
+    rvx_tensor out[RVX_OUT_MAX];      /* forward outputs */
+    rvx_tensor grad_in[RVX_IN_MAX];   /* data NULL: not wanted */
+    rvx_tensor grad_out[RVX_OUT_MAX]; /* data NULL: no gradient arrives */
+    uint32_t accumulate;              /* bit i: add to grad_in[i] instead of writing it */
+    rvx_tensor fold;                  /* fold table for in[0], see above */
+    void *scratch;                    /* 64-byte aligned */
+    int64_t scratch_bytes;
+    int threads;
+} rvx_call;
+
+typedef void (*rvx_kernel)(const rvx_call *call);
+
+/* What a backward kernel reads: bit i = in[i], bit 8 + i = out[i]. grad_out is always read. */
+#define RVX_READS_IN(i) (1u << (i))
+#define RVX_READS_OUT(i) (1u << (8 + (i)))
+
+typedef struct rvx_cost {
+    double flops;
+    double bytes;
+} rvx_cost;
+
+typedef enum rvx_phase {
+    RVX_FORWARD,
+    RVX_BACKWARD_PARAMETERS,
+    RVX_BACKWARD_DATA,
+    RVX_INVERSE,
+    RVX_PHASE_COUNT
+} rvx_phase;
+
+typedef struct rvx_op {
+    const char *name;
+    int32_t in_min, in_max, out_count;
+    /* Shapes of the outputs from the shapes of the inputs (absent inputs have c == 0). */
+    rvx_status (*shape)(rvx_shape *out, const rvx_shape *in, int in_count,
+                        const rvx_op_params *params, rvx_error *error);
+    uint32_t parameter_inputs;   /* bit i: in[i] is a parameter: its gradient is formed by
+                                    backward_parameters */
+    uint32_t no_gradient_inputs; /* bit i: in[i] never receives a gradient (labels) */
+    uint32_t reads_parameters;   /* what backward_parameters reads */
+    uint32_t reads_data;         /* what backward_data reads */
+    uint32_t flags;              /* RVX_OP_* */
+    /* Work of one phase, for the cost model. */
+    rvx_cost (*cost)(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                     const rvx_op_params *params);
+    /* Scratch bytes of one phase for `threads` threads. NULL: none. */
+    int64_t (*scratch)(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                       const rvx_op_params *params, int threads);
+    /* CPU kernels by phase and instruction set; NULL cell: refused at plan time. */
+    rvx_kernel cpu[RVX_PHASE_COUNT][RVX_ISA_COUNT];
+} rvx_op;
+
+enum {
+    RVX_OP_FOLDS = 1u << 0,             /* honours call->fold on in[0] */
+    RVX_OP_FOLDABLE = 1u << 1,          /* out[0] = fold(in[0]): consumers may apply it on load */
+    RVX_OP_FORWARD_IN_PLACE = 1u << 2,  /* out[0] may share memory with in[0] */
+    RVX_OP_BACKWARD_IN_PLACE = 1u << 3, /* grad_in[0] may share memory with grad_out[0] */
+    RVX_OP_VIEW = 1u << 4,              /* moves no data: concat, slice */
+    RVX_OP_CHEAP = 1u << 5              /* memory-bound: rerunning it costs little */
+};
+
+/* One extern row per op: rvx__op_conv, rvx__op_norm_act, ... */
+#define RVX_OP_ROW(name) extern const rvx_op rvx__op_##name;
+#include "kernels/ops.def"
+#undef RVX_OP_ROW
+
+/* All rows, in the order of ops.def; NULL-terminated. */
+extern const rvx_op *const rvx__ops[];
+
+/* Helpers for CPU kernel files, which are compiled once per instruction set (kernels/cpu). */
+#define RVX_JOIN_(a, b) a##_##b
+#define RVX_JOIN(a, b) RVX_JOIN_(a, b)
+/* In kernels/cpu: RVX_ISA_SUFFIX is base, avx2 or avx512. */
+#define RVX_KERNEL(name) RVX_JOIN(name, RVX_ISA_SUFFIX)
+/* In kernels: declares the three versions of a kernel and names them as a row's cells. */
+#define RVX_DECLARE_KERNEL(name)                                                                   \
+    void name##_base(const rvx_call *call);                                                        \
+    void name##_avx2(const rvx_call *call);                                                        \
+    void name##_avx512(const rvx_call *call);
+#define RVX_CELLS(name)                                                                            \
+    {                                                                                              \
+        name##_base, name##_avx2, name##_avx512                                                    \
+    }
+
+#endif
