@@ -32,6 +32,10 @@ rvx_status rvx__fail_context(rvx_error *error, const char *format, ...)
     if (used > sizeof message - 3)
         used = sizeof message - 3;
     memcpy(error->message, context, used);
-    snprintf(error->message + used, sizeof error->message - used, ": %s", message);
+    memcpy(error->message + used, ": ", 2);
+    used += 2;
+    size_t kept = strnlen(message, sizeof message - 1 - used);
+    memcpy(error->message + used, message, kept);
+    error->message[used + kept] = 0;
     return error->status;
 }
