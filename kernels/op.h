@@ -40,7 +40,7 @@ typedef struct rvx_op_params {
     int32_t include_background; /* loss: class 0 takes part in Dice */
     float weight;               /* loss: factor (deep supervision) */
     float smooth;               /* loss: Dice smoothing */
-    int32_t channel_first, channel_count; /* slice */
+    int32_t channel_count; /* split: channels of out[0]; out[1] gets the rest */
 } rvx_op_params;
 
 typedef struct rvx_call {
