@@ -14,9 +14,10 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -O3 -g -fPIC -fvisibility=hidden -fopenmp -I. -MMD -MP $(WARNINGS) $(CFLAGS)
 LIBS := -ljansson -lpng -lz -ldeflate -lm -lpthread
 
-ISA_base :=
-ISA_avx2 := -mavx2 -mfma -mf16c
-ISA_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+# ISO C forbids contraction by default; simd.h counts on a * b + c being one FMA.
+ISA_base := -ffp-contract=fast
+ISA_avx2 := -ffp-contract=fast -mavx2 -mfma -mf16c
+ISA_avx512 := -ffp-contract=fast -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
 
 # Kernels in kernels/cpu are compiled once per instruction set; the rest of the library once.
 KERNEL_SOURCES := $(wildcard kernels/cpu/*.c)
