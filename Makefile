@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc)
 
 PACKAGES := gcc g++ make zlib1g-dev libdeflate-dev libjansson-dev libpng-dev perl
 TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil
-BENCH_PACKAGES := libdnnl-dev python3-torch python3-scipy
+BENCH_PACKAGES := libdnnl-dev python3-torch python3-scipy libopenblas0-openmp
 CHECK_PACKAGES := clang-format clang-tidy
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
