@@ -43,9 +43,13 @@ typedef struct rvx_volume_info {
     char format[16];          /* "nifti1", "nifti2", ... */
     char geometry_source[16]; /* "sform", "qform", "pixdim" */
     int sform_code, qform_code;
-    double sform[3][4], qform[3][4]; /* RAS, as in the file; zero where absent */
+    double sform[3][4], qform[3][4]; /* RAS, as in the file; qform is zero where its code is 0 */
     double
         form_difference_mm; /* largest corner distance between sform and qform when both are set */
+    /* NIfTI fields as stored, so that a writer can repeat them bit by bit. */
+    double pixdim[8];
+    double quaternion[3], qform_offset[3];
+    int xyzt_units;
 } rvx_volume_info;
 
 typedef struct rvx_volume_reader rvx_volume_reader;
@@ -81,7 +85,8 @@ rvx_status rvx__volume_writer_commit(rvx_volume_writer *writer,
                                      rvx_error *error);     /* frees on success and failure */
 void rvx__volume_writer_abandon(rvx_volume_writer *writer); /* NULL is legal */
 
-/* A whole volume in memory; `voxels` is float32 or uint8 according to the function that made it. */
+/* A whole volume in memory; `voxels` is float32, uint8 or int32 according to the function that made
+ * it. */
 typedef struct rvx_volume {
     rvx_volume_info info;
     void *voxels;
@@ -89,6 +94,7 @@ typedef struct rvx_volume {
 
 rvx_status rvx__volume_read_f32(rvx_volume *volume, const char *path, rvx_error *error);
 rvx_status rvx__volume_read_labels(rvx_volume *volume, const char *path, rvx_error *error);
+rvx_status rvx__volume_read_i32(rvx_volume *volume, const char *path, rvx_error *error);
 rvx_status rvx__volume_write(const char *path, const rvx_geometry *geometry, rvx_voxel_type type,
                              const void *voxels, const rvx_volume_info *like, rvx_error *error);
 void rvx__volume_free(rvx_volume *volume);
@@ -102,6 +108,14 @@ static inline int64_t rvx__geometry_voxels(const rvx_geometry *g)
  * error that says what differs (size, spacing, origin, direction) and by how much. */
 rvx_status rvx__geometry_same(const rvx_geometry *a, const char *a_name, const rvx_geometry *b,
                               const char *b_name, double tolerance_mm, rvx_error *error);
+/* From voxel indices to RAS millimetres, as NIfTI stores it, and back. Size is left alone. Refuses
+ * what is not a rigid grid: non-finite numbers, zero spacing, axes more than 1e-3 off a right angle
+ * (cosine). */
+rvx_status rvx__geometry_from_ras(rvx_geometry *geometry, const double affine[3][4],
+                                  const char *name, rvx_error *error);
+void rvx__geometry_to_ras(double affine[3][4], const rvx_geometry *geometry);
+/* Checks sizes (positive, product within int64), spacing, finite origin, orthonormal direction. */
+rvx_status rvx__geometry_check(const rvx_geometry *geometry, const char *name, rvx_error *error);
 /* Three letters, the directions towards which x, y, z grow, e.g. "LPS". */
 void rvx__geometry_orientation(char out[4], const rvx_geometry *geometry);
 

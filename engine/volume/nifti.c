@@ -1,0 +1,451 @@
+/* NIfTI-1 and NIfTI-2 single files (.nii, .nii.gz). Owns: the header's bytes. Source:
+ * nifti1.h and nifti2.h of the NIfTI data format working group.
+ *
+ * World matrix: sform where sform_code > 0, else qform where qform_code > 0, else pixdim alone
+ * (method 1: RAS axes, origin in the first voxel, as in the NIfTI C library). Units: metres and
+ * microns become millimetres; unknown units are taken as millimetres. scl_slope 0 means no scaling
+ * (then scl_inter is not looked at); a non-finite scl_slope or scl_inter is an error. bitpix that
+ * contradicts datatype is not looked at: datatype decides, as in nibabel. */
+#include "engine/volume/format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Both versions hold the same fields at other places and widths. */
+typedef struct version {
+    const char *name;
+    int header_bytes, data_offset_least;
+    int magic_at, magic_bytes;
+    const char *magic;
+    int dim_at, dim_bytes;
+    int real_bytes;                    /* of pixdim, slope, quaternion, sform */
+    int pixdim_at, slope_at, inter_at; /* floats */
+    int offset_at;                     /* vox_offset: float in version 1, int64 in version 2 */
+    int datatype_at, bitpix_at;        /* int16 */
+    int qform_code_at, sform_code_at, units_at;
+    int code_bytes, units_bytes;
+    int quaternion_at, qform_offset_at, sform_at;
+} version;
+
+static const version versions[2] = {
+    {"nifti1", 348, 352, 344, 4,   "n+1", 40, 2, 4,   76,  112, 116,
+     108,      70,  72,  252, 254, 123,   2,  1, 256, 268, 280},
+    {"nifti2", 540, 544, 4,   8,   "n+2\0\r\n\032\n",
+     16,       8,   8,   104, 176, 184,
+     168,      12,  14,  344, 348, 500,
+     4,        4,   352, 376, 400},
+};
+
+typedef struct datatype_row {
+    int code;
+    rvx_voxel_type type; /* RVX_VOXEL_TYPE_COUNT: known, not supported */
+    const char *name;
+} datatype_row;
+
+static const datatype_row datatypes[] = {
+    {2, RVX_VOXEL_U8, "uint8"},
+    {4, RVX_VOXEL_I16, "int16"},
+    {8, RVX_VOXEL_I32, "int32"},
+    {16, RVX_VOXEL_F32, "float32"},
+    {64, RVX_VOXEL_F64, "float64"},
+    {256, RVX_VOXEL_I8, "int8"},
+    {512, RVX_VOXEL_U16, "uint16"},
+    {768, RVX_VOXEL_U32, "uint32"},
+    {1024, RVX_VOXEL_I64, "int64"},
+    {1280, RVX_VOXEL_U64, "uint64"},
+    {1, RVX_VOXEL_TYPE_COUNT, "1-bit binary"},
+    {32, RVX_VOXEL_TYPE_COUNT, "complex64"},
+    {128, RVX_VOXEL_TYPE_COUNT, "RGB24 (colour)"},
+    {1536, RVX_VOXEL_TYPE_COUNT, "float128"},
+    {1792, RVX_VOXEL_TYPE_COUNT, "complex128"},
+    {2048, RVX_VOXEL_TYPE_COUNT, "complex256"},
+    {2304, RVX_VOXEL_TYPE_COUNT, "RGBA32 (colour)"},
+};
+
+enum { DATATYPE_COUNT = sizeof datatypes / sizeof datatypes[0] };
+
+/* Header field access: integers of 1, 2, 4 or 8 bytes, floats of 4 or 8, in either byte order. */
+static uint64_t bits_get(const uint8_t *p, int bytes, bool swap)
+{
+    uint64_t bits = 0;
+    for (int i = 0; i < bytes; i++)
+        bits |= (uint64_t)p[swap ? bytes - 1 - i : i] << (8 * i);
+    return bits;
+}
+
+static int64_t int_get(const uint8_t *p, int bytes, bool swap)
+{
+    int shift = 64 - 8 * bytes;
+    return (int64_t)(bits_get(p, bytes, swap) << shift) >> shift;
+}
+
+static double real_get(const uint8_t *p, int bytes, bool swap)
+{
+    uint64_t bits = bits_get(p, bytes, swap);
+    if (bytes == 4) {
+        uint32_t word = (uint32_t)bits;
+        float value;
+        memcpy(&value, &word, 4);
+        return value;
+    }
+    double value;
+    memcpy(&value, &bits, 8);
+    return value;
+}
+
+static void int_put(uint8_t *p, int bytes, int64_t value)
+{
+    for (int i = 0; i < bytes; i++)
+        p[i] = (uint8_t)((uint64_t)value >> (8 * i));
+}
+
+static void real_put(uint8_t *p, int bytes, double value)
+{
+    if (bytes == 4) {
+        float narrow = (float)value;
+        memcpy(p, &narrow, 4);
+    } else {
+        memcpy(p, &value, 8);
+    }
+}
+
+/* The version and byte order by sizeof_hdr; NULL where it is neither. */
+static const version *version_find(const uint8_t *head, int64_t count, bool *swap)
+{
+    for (int order = 0; order < 2 && count >= 4; order++)
+        for (int v = 0; v < 2; v++)
+            if (int_get(head, 4, order != 0) == versions[v].header_bytes) {
+                *swap = order != 0;
+                return &versions[v];
+            }
+    return NULL;
+}
+
+static bool nifti_recognise(const uint8_t *head, int64_t count)
+{
+    bool swap;
+    if (version_find(head, count, &swap))
+        return true;
+    for (int v = 0; v < 2; v++) /* magic there, sizeof_hdr damaged */
+        if (count >= versions[v].header_bytes &&
+            memcmp(head + versions[v].magic_at, versions[v].magic, 3) == 0)
+            return true;
+    return false;
+}
+
+static rvx_status magic_check(const version *v, const uint8_t *head, const char *path,
+                              rvx_error *error)
+{
+    const uint8_t *magic = head + v->magic_at;
+    if (memcmp(magic, v->magic, (size_t)v->magic_bytes) == 0)
+        return RVX_OK;
+    if (memcmp(magic, "ni1", 4) == 0 || memcmp(magic, "ni2", 4) == 0)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: a NIfTI header whose voxels stand in another file (.hdr/.img); only "
+                         "single files (.nii, .nii.gz) are read",
+                         path);
+    if (v == &versions[0] && memcmp(magic, "\0\0\0", 4) == 0)
+        return rvx__fail(
+            error, RVX_ERROR_UNSUPPORTED,
+            "%s: an Analyze 7.5 file, which has no world geometry; convert it to NIfTI", path);
+    return rvx__fail(error, RVX_ERROR_FORMAT,
+                     "%s: magic: expected \"%.3s\", found bytes %02x %02x %02x %02x", path,
+                     v->magic, magic[0], magic[1], magic[2], magic[3]);
+}
+
+static rvx_status dim_parse(rvx_volume_info *info, const version *v, const uint8_t *head, bool swap,
+                            const char *path, rvx_error *error)
+{
+    int64_t count = int_get(head + v->dim_at, v->dim_bytes, swap), product = 1;
+    if (count < 1 || count > 7)
+        return rvx__fail(error, RVX_ERROR_FORMAT, "%s: dim[0]: expected 1..7 axes, found %lld",
+                         path, (long long)count);
+    for (int axis = 1; axis <= 7; axis++) {
+        int64_t size = int_get(head + v->dim_at + axis * v->dim_bytes, v->dim_bytes, swap);
+        if (axis > count)
+            size = 1;
+        if (size < 1)
+            return rvx__fail(error, RVX_ERROR_FORMAT,
+                             "%s: dim[%d]: expected a positive size, found %lld", path, axis,
+                             (long long)size);
+        if (axis > 3 && size != 1)
+            return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                             "%s: a %lld-D image (dim[%d] = %lld): expected one 3-D volume", path,
+                             (long long)count, axis, (long long)size);
+        if (axis <= 3)
+            info->geometry.size[axis - 1] = size;
+        if (__builtin_mul_overflow(product, size, &product) || product > INT64_MAX / 16)
+            return rvx__fail(error, RVX_ERROR_FORMAT,
+                             "%s: dim: %lld x %lld x %lld voxels exceed 64-bit sizes", path,
+                             (long long)info->geometry.size[0], (long long)info->geometry.size[1],
+                             (long long)info->geometry.size[2]);
+    }
+    /* Axes that the header does not have take no spacing from it. */
+    for (int axis = 1; axis < 8; axis++) {
+        double pixdim = real_get(head + v->pixdim_at + axis * v->real_bytes, v->real_bytes, swap);
+        info->pixdim[axis] = axis > count && axis <= 3 && !(fabs(pixdim) > 0) ? 1 : pixdim;
+    }
+    info->pixdim[0] = real_get(head + v->pixdim_at, v->real_bytes, swap);
+    return RVX_OK;
+}
+
+static rvx_status voxels_parse(rvx_volume_info *info, rvx__layout *layout, const version *v,
+                               const uint8_t *head, const char *path, rvx_error *error)
+{
+    bool swap = layout->swap;
+    int64_t code = int_get(head + v->datatype_at, 2, swap);
+    const datatype_row *row = NULL;
+    for (int i = 0; i < DATATYPE_COUNT; i++)
+        if (datatypes[i].code == code)
+            row = &datatypes[i];
+    if (!row)
+        return rvx__fail(error, RVX_ERROR_FORMAT, "%s: datatype: %lld is no NIfTI type", path,
+                         (long long)code);
+    if (row->type == RVX_VOXEL_TYPE_COUNT)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: datatype %lld, %s: expected one integer or float per voxel", path,
+                         (long long)code, row->name);
+    info->type = row->type;
+    double offset = v == &versions[0] ? real_get(head + v->offset_at, 4, swap)
+                                      : (double)int_get(head + v->offset_at, 8, swap);
+    if (offset == 0)
+        offset = v->data_offset_least;
+    if (!(offset >= v->data_offset_least && offset <= 0x1p53) || offset != floor(offset))
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: vox_offset: expected a whole number >= %d, found %g", path,
+                         v->data_offset_least, offset);
+    layout->data_offset = (int64_t)offset;
+    info->slope = real_get(head + v->slope_at, v->real_bytes, swap);
+    info->intercept = real_get(head + v->inter_at, v->real_bytes, swap);
+    if (!isfinite(info->slope) || (info->slope != 0 && !isfinite(info->intercept)))
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: scl_slope %g, scl_inter %g: expected finite numbers", path,
+                         info->slope, info->intercept);
+    if (info->slope == 0) {
+        info->slope = 1;
+        info->intercept = 0;
+    }
+    return RVX_OK;
+}
+
+/* Rotation of the unit quaternion (a, b, c, d), times pixdim, third axis times qfac. False where
+ * the quaternion is none. */
+static bool qform_compose(rvx_volume_info *info)
+{
+    double b = info->quaternion[0], c = info->quaternion[1], d = info->quaternion[2];
+    double square = b * b + c * c + d * d, a = 0;
+    if (!(square <= 1 + 1e-4))
+        return false;
+    if (square < 1 - 1e-7) {
+        a = sqrt(1 - square);
+    } else {
+        double length = sqrt(square); /* a half turn, rounded: as the NIfTI C library */
+        b /= length;
+        c /= length;
+        d /= length;
+    }
+    const double rotation[3][3] = {
+        {a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)},
+        {2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)},
+        {2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c}};
+    double factor = info->pixdim[0] < 0 ? -1 : 1;
+    for (int row = 0; row < 3; row++) {
+        for (int axis = 0; axis < 3; axis++)
+            info->qform[row][axis] =
+                rotation[row][axis] * fabs(info->pixdim[axis + 1]) * (axis == 2 ? factor : 1);
+        info->qform[row][3] = info->qform_offset[row];
+    }
+    return true;
+}
+
+static double corner_distance(const rvx_volume_info *info)
+{
+    double worst = 0;
+    for (int which = 0; which < 8; which++) {
+        double sum = 0;
+        for (int row = 0; row < 3; row++) {
+            double gap = info->sform[row][3] - info->qform[row][3];
+            for (int axis = 0; axis < 3; axis++)
+                if (which >> axis & 1)
+                    gap += (info->sform[row][axis] - info->qform[row][axis]) *
+                           (double)(info->geometry.size[axis] - 1);
+            sum += gap * gap;
+        }
+        worst = fmax(worst, sqrt(sum));
+    }
+    return worst;
+}
+
+static rvx_status geometry_parse(rvx_volume_info *info, const version *v, const uint8_t *head,
+                                 bool swap, const char *path, rvx_error *error)
+{
+    const int real = v->real_bytes;
+    double chosen[3][4] = {{0}}, unit_mm = 1;
+    char name[512];
+    bool qform_valid = false;
+    info->qform_code = (int)int_get(head + v->qform_code_at, v->code_bytes, swap);
+    info->sform_code = (int)int_get(head + v->sform_code_at, v->code_bytes, swap);
+    info->xyzt_units = (int)int_get(head + v->units_at, v->units_bytes, swap) & 0xff;
+    for (int i = 0; i < 3; i++) {
+        info->quaternion[i] = real_get(head + v->quaternion_at + i * real, real, swap);
+        info->qform_offset[i] = real_get(head + v->qform_offset_at + i * real, real, swap);
+        for (int j = 0; j < 4; j++)
+            info->sform[i][j] = real_get(head + v->sform_at + (4 * i + j) * real, real, swap);
+    }
+    if (info->qform_code > 0)
+        qform_valid = qform_compose(info);
+    const char *source = "pixdim";
+    if (info->sform_code > 0) {
+        source = "sform";
+        memcpy(chosen, info->sform, sizeof chosen);
+    } else if (info->qform_code > 0) {
+        source = "qform";
+        if (!qform_valid)
+            return rvx__fail(error, RVX_ERROR_FORMAT,
+                             "%s: qform: quaternion (%g, %g, %g) is longer than one", path,
+                             info->quaternion[0], info->quaternion[1], info->quaternion[2]);
+        memcpy(chosen, info->qform, sizeof chosen);
+    } else {
+        for (int axis = 0; axis < 3; axis++)
+            chosen[axis][axis] = fabs(info->pixdim[axis + 1]);
+    }
+    snprintf(info->geometry_source, sizeof info->geometry_source, "%s", source);
+    snprintf(name, sizeof name, "%.480s: %s", path, source);
+    if ((info->xyzt_units & 7) == 1)
+        unit_mm = 1000;
+    else if ((info->xyzt_units & 7) == 3)
+        unit_mm = 0.001;
+    for (int i = 0; i < 12; i++)
+        chosen[i / 4][i % 4] *= unit_mm;
+    if (info->sform_code > 0 && qform_valid)
+        info->form_difference_mm = corner_distance(info) * unit_mm;
+    return rvx__geometry_from_ras(&info->geometry, (const double(*)[4])chosen, name, error);
+}
+
+static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, const uint8_t *head,
+                              int64_t count, const char *path, rvx_error *error)
+{
+    const version *v = version_find(head, count, &layout->swap);
+    if (!v)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: sizeof_hdr: expected 348 or 540 in either byte order, found %lld",
+                         path, (long long)int_get(head, 4, false));
+    if (count < v->header_bytes)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: truncated: expected a header of %d bytes, found %lld", path,
+                         v->header_bytes, (long long)count);
+    snprintf(info->format, sizeof info->format, "%s", v->name);
+    rvx_status status = magic_check(v, head, path, error);
+    if (status == RVX_OK)
+        status = dim_parse(info, v, head, layout->swap, path, error);
+    if (status == RVX_OK)
+        status = voxels_parse(info, layout, v, head, path, error);
+    if (status == RVX_OK)
+        status = geometry_parse(info, v, head, layout->swap, path, error);
+    return status;
+}
+
+/* Unit quaternion (a >= 0) of the direction in RAS; `factor` is -1 where the axes are left-handed
+ * and the third must be turned. The largest of the four components is found first, so that none is
+ * divided by a small number. */
+static void quaternion_find(double out[3], double *factor, const rvx_geometry *g)
+{
+    double r[3][3];
+    for (int i = 0; i < 9; i++)
+        r[i / 3][i % 3] = (i / 3 < 2 ? -1 : 1) * g->direction[i / 3][i % 3];
+    double determinant = r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1]) -
+                         r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0]) +
+                         r[0][2] * (r[1][0] * r[2][1] - r[1][1] * r[2][0]);
+    *factor = determinant < 0 ? -1 : 1;
+    for (int row = 0; row < 3; row++)
+        r[row][2] *= *factor;
+    /* Row i of this symmetric matrix is 4 q_i q; its diagonal is 4 q_i^2. */
+    const double trace = r[0][0] + r[1][1] + r[2][2];
+    const double m[4][4] = {
+        {1 + trace, r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]},
+        {r[2][1] - r[1][2], 1 + 2 * r[0][0] - trace, r[0][1] + r[1][0], r[0][2] + r[2][0]},
+        {r[0][2] - r[2][0], r[0][1] + r[1][0], 1 + 2 * r[1][1] - trace, r[1][2] + r[2][1]},
+        {r[1][0] - r[0][1], r[0][2] + r[2][0], r[1][2] + r[2][1], 1 + 2 * r[2][2] - trace}};
+    int best = 0;
+    for (int i = 1; i < 4; i++)
+        if (m[i][i] > m[best][best])
+            best = i;
+    double scale = 0.5 / sqrt(m[best][best]);
+    if (m[best][0] < 0)
+        scale = -scale;
+    for (int i = 0; i < 3; i++)
+        out[i] = m[best][i + 1] * scale + 0.0;
+}
+
+/* The fields of a file that this grid did not come from: sform and qform say the same, both as
+ * scanner coordinates in millimetres. */
+static void info_from_geometry(rvx_volume_info *info, const rvx_geometry *g)
+{
+    memset(info, 0, sizeof *info);
+    info->sform_code = info->qform_code = 1;
+    info->xyzt_units = 2;
+    rvx__geometry_to_ras(info->sform, g);
+    quaternion_find(info->quaternion, &info->pixdim[0], g);
+    for (int axis = 0; axis < 3; axis++) {
+        info->pixdim[axis + 1] = g->spacing[axis];
+        info->qform_offset[axis] = info->sform[axis][3];
+    }
+}
+
+static rvx_status nifti_compose(rvx__header *header, const rvx_geometry *g, rvx_voxel_type type,
+                                const rvx_volume_info *like, const char *path, rvx_error *error)
+{
+    rvx_volume_info made;
+    bool wide = g->size[0] > INT16_MAX || g->size[1] > INT16_MAX || g->size[2] > INT16_MAX;
+    const datatype_row *row = NULL;
+    if (!like || strncmp(like->format, "nifti", 5) != 0) {
+        info_from_geometry(&made, g);
+        like = &made;
+    }
+    const version *v = &versions[wide || strcmp(like->format, "nifti2") == 0];
+    for (int i = 0; i < DATATYPE_COUNT; i++)
+        if (datatypes[i].type == type)
+            row = &datatypes[i];
+    if (!row)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: voxel type %d is none", path, (int)type);
+    uint8_t *p = header->bytes;
+    const int real = v->real_bytes;
+    memset(p, 0, sizeof header->bytes);
+    header->count = v->data_offset_least;
+    int_put(p, 4, v->header_bytes);
+    memcpy(p + v->magic_at, v->magic, (size_t)v->magic_bytes);
+    if (v == &versions[0])
+        p[38] = 'r'; /* "regular": Analyze readers look for it */
+    int_put(p + v->dim_at, v->dim_bytes, 3);
+    for (int axis = 1; axis <= 7; axis++)
+        int_put(p + v->dim_at + axis * v->dim_bytes, v->dim_bytes,
+                axis <= 3 ? g->size[axis - 1] : 1);
+    for (int axis = 0; axis < 8; axis++)
+        real_put(p + v->pixdim_at + axis * real, real, like->pixdim[axis]);
+    int_put(p + v->datatype_at, 2, row->code);
+    int_put(p + v->bitpix_at, 2, 8 * rvx__voxel_type_bytes(type));
+    if (v == &versions[0])
+        real_put(p + v->offset_at, 4, v->data_offset_least);
+    else
+        int_put(p + v->offset_at, 8, v->data_offset_least);
+    real_put(p + v->slope_at, real, 1);
+    int_put(p + v->units_at, v->units_bytes, like->xyzt_units);
+    int_put(p + v->qform_code_at, v->code_bytes, like->qform_code);
+    int_put(p + v->sform_code_at, v->code_bytes, like->sform_code);
+    for (int i = 0; i < 3; i++) {
+        real_put(p + v->quaternion_at + i * real, real, like->quaternion[i]);
+        real_put(p + v->qform_offset_at + i * real, real, like->qform_offset[i]);
+        for (int j = 0; j < 4; j++)
+            real_put(p + v->sform_at + (4 * i + j) * real, real, like->sform[i][j]);
+    }
+    return RVX_OK;
+}
+
+const rvx__format rvx__format_nifti = {
+    .name = "NIfTI",
+    .suffixes = {".nii", ".nii.gz"},
+    .recognise = nifti_recognise,
+    .parse = nifti_parse,
+    .compose = nifti_compose,
+};

@@ -1,0 +1,159 @@
+/* The gzip layer over the atomic output of engine/base. Owns: the blocks that wait to be deflated.
+ * Invariant: the file's bytes depend on the data alone, not on how they were cut into calls or on
+ * the thread count. */
+#include "engine/base/file.h"
+#include "engine/volume/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+/* Level 1: label maps shrink by two orders of magnitude at any level, speckle at none. */
+enum { BLOCK_BYTES = 1 << 20, BLOCK_COUNT = 8, LEVEL = 1 };
+
+struct rvx__sink {
+    rvx_output *output;
+    bool compress;
+    uint8_t *plain;  /* BLOCK_COUNT blocks waiting to be deflated */
+    uint8_t *packed; /* BLOCK_COUNT outputs, packed_stride bytes each */
+    int64_t packed_stride;
+    int64_t filled; /* bytes in `plain` */
+    int64_t total;  /* uncompressed bytes so far */
+    uLong crc;
+};
+
+rvx_status rvx__sink_create(rvx__sink **sink, const char *path, bool compress, rvx_error *error)
+{
+    static const uint8_t gzip_header[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff};
+    rvx_status status = RVX_OK;
+    *sink = NULL;
+    rvx__sink *s = calloc(1, sizeof *s);
+    if (!s)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
+    s->compress = compress;
+    s->crc = crc32(0, NULL, 0);
+    s->packed_stride = (int64_t)compressBound(BLOCK_BYTES) + 64;
+    if (compress) {
+        s->plain = malloc((size_t)BLOCK_BYTES * BLOCK_COUNT);
+        s->packed = malloc((size_t)s->packed_stride * BLOCK_COUNT);
+        if (!s->plain || !s->packed) {
+            status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
+            goto cleanup;
+        }
+    }
+    RVX_TRY(rvx__output_create(&s->output, path, error));
+    if (compress)
+        RVX_TRY(rvx__output_write(s->output, gzip_header, sizeof gzip_header, error));
+    *sink = s;
+    s = NULL;
+cleanup:
+    rvx__sink_abandon(s);
+    return status;
+}
+
+/* Deflates one block so that it ends on a byte boundary without ending the stream. Returns its
+ * packed size, or -1 when zlib had no memory. */
+static int64_t block_deflate(const uint8_t *plain, int64_t count, uint8_t *packed,
+                             int64_t packed_bytes)
+{
+    z_stream z;
+    memset(&z, 0, sizeof z);
+    if (deflateInit2(&z, LEVEL, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return -1;
+    z.next_in = (Bytef *)(uintptr_t)plain; /* zlib reads only */
+    z.avail_in = (uInt)count;
+    z.next_out = packed;
+    z.avail_out = (uInt)packed_bytes;
+    int code = deflate(&z, Z_SYNC_FLUSH);
+    int64_t made = packed_bytes - z.avail_out;
+    bool whole = code == Z_OK && z.avail_in == 0 && z.avail_out > 0;
+    deflateEnd(&z);
+    return whole ? made : -1;
+}
+
+static rvx_status blocks_flush(rvx__sink *s, rvx_error *error)
+{
+    int64_t sizes[BLOCK_COUNT], crcs[BLOCK_COUNT];
+    int64_t count = (s->filled + BLOCK_BYTES - 1) / BLOCK_BYTES;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < count; i++) {
+        int64_t bytes = s->filled - i * BLOCK_BYTES;
+        if (bytes > BLOCK_BYTES)
+            bytes = BLOCK_BYTES;
+        const uint8_t *plain = s->plain + i * BLOCK_BYTES;
+        crcs[i] = (int64_t)crc32(crc32(0, NULL, 0), plain, (uInt)bytes);
+        sizes[i] = block_deflate(plain, bytes, s->packed + i * s->packed_stride, s->packed_stride);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t bytes = s->filled - i * BLOCK_BYTES;
+        if (bytes > BLOCK_BYTES)
+            bytes = BLOCK_BYTES;
+        if (sizes[i] < 0)
+            return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory to compress with",
+                             rvx__output_path(s->output));
+        s->crc = crc32_combine(s->crc, (uLong)crcs[i], (z_off_t)bytes);
+        rvx_status status =
+            rvx__output_write(s->output, s->packed + i * s->packed_stride, sizes[i], error);
+        if (status != RVX_OK)
+            return status;
+    }
+    s->filled = 0;
+    return RVX_OK;
+}
+
+rvx_status rvx__sink_write(rvx__sink *s, const void *bytes, int64_t count, rvx_error *error)
+{
+    const uint8_t *next = bytes;
+    s->total += count;
+    if (!s->compress)
+        return rvx__output_write(s->output, bytes, count, error);
+    while (count > 0) {
+        int64_t room = (int64_t)BLOCK_BYTES * BLOCK_COUNT - s->filled;
+        int64_t part = count < room ? count : room;
+        memcpy(s->plain + s->filled, next, (size_t)part);
+        s->filled += part;
+        next += part;
+        count -= part;
+        if (part == room) {
+            rvx_status status = blocks_flush(s, error);
+            if (status != RVX_OK)
+                return status;
+        }
+    }
+    return RVX_OK;
+}
+
+static rvx_status gzip_finish(rvx__sink *s, rvx_error *error)
+{
+    /* An empty final block, then CRC and length modulo 2^32, little-endian. */
+    uint8_t tail[10] = {0x03, 0x00};
+    rvx_status status = blocks_flush(s, error);
+    if (status != RVX_OK)
+        return status;
+    for (int i = 0; i < 4; i++) {
+        tail[2 + i] = (uint8_t)(s->crc >> (8 * i));
+        tail[6 + i] = (uint8_t)((uint64_t)s->total >> (8 * i));
+    }
+    return rvx__output_write(s->output, tail, sizeof tail, error);
+}
+
+rvx_status rvx__sink_commit(rvx__sink *s, rvx_error *error)
+{
+    rvx_status status = s->compress ? gzip_finish(s, error) : RVX_OK;
+    if (status == RVX_OK) {
+        status = rvx__output_commit(s->output, error);
+        s->output = NULL;
+    }
+    rvx__sink_abandon(s);
+    return status;
+}
+
+void rvx__sink_abandon(rvx__sink *s)
+{
+    if (!s)
+        return;
+    rvx__output_abandon(s->output);
+    free(s->plain);
+    free(s->packed);
+    free(s);
+}
