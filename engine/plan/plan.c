@@ -1,0 +1,173 @@
+/* The four passes in order, and what a plan can say about itself: see plan.h. */
+#include "engine/plan/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static rvx_graph *copy_graph(const rvx_graph *graph)
+{
+    rvx_graph *copy = calloc(1, sizeof *copy);
+    if (!copy)
+        return NULL;
+    *copy = *graph;
+    copy->value_capacity = graph->value_count + 1;
+    copy->node_capacity = graph->node_count + 1;
+    copy->values = malloc((size_t)copy->value_capacity * sizeof *copy->values);
+    copy->nodes = malloc((size_t)copy->node_capacity * sizeof *copy->nodes);
+    if (!copy->values || !copy->nodes) {
+        rvx__graph_free(copy);
+        return NULL;
+    }
+    memcpy(copy->values, graph->values, (size_t)graph->value_count * sizeof *graph->values);
+    memcpy(copy->nodes, graph->nodes, (size_t)graph->node_count * sizeof *graph->nodes);
+    return copy;
+}
+
+static void need(bool *needed, const rvx_graph *graph, int32_t value)
+{
+    if (value >= 0 && graph->values[value].node >= 0)
+        needed[graph->values[value].node] = true;
+}
+
+/* Marks the nodes that the outputs and losses depend on. */
+static rvx_status mark_needed(rvx_plan *plan, rvx_error *error)
+{
+    const rvx_graph *graph = plan->graph;
+    free(plan->needed);
+    plan->needed = calloc((size_t)graph->node_count + 1, sizeof *plan->needed);
+    if (!plan->needed)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
+    for (int i = 0; i < plan->options.output_count; i++)
+        need(plan->needed, graph, plan->options.outputs[i].index);
+    for (int i = 0; i < plan->options.loss_count; i++)
+        need(plan->needed, graph, plan->options.losses[i].index);
+    for (int32_t n = graph->node_count - 1; n >= 0; n--) {
+        if (!plan->needed[n])
+            continue;
+        for (int i = 0; i < graph->nodes[n].in_count; i++)
+            need(plan->needed, graph, graph->nodes[n].in[i]);
+        if (plan->load) {
+            need(plan->needed, graph, plan->load[n]);
+            need(plan->needed, graph, plan->fold[n]);
+        }
+    }
+    return RVX_OK;
+}
+
+/* The best kernel that this instruction set has; an op without one is refused here, not at run
+ * time. */
+static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
+{
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        rvx_step *step = &plan->steps[s];
+        if (step->kind == RVX_STEP_ZERO)
+            continue;
+        const rvx_op *op = step->kind == RVX_STEP_GATHER ? &rvx__op_concat : step->op;
+        rvx_phase phase = step->kind == RVX_STEP_GATHER ? RVX_FORWARD : step->phase;
+        for (int isa = (int)plan->options.isa; isa >= 0 && !step->kernel; isa--)
+            step->kernel = op->cpu[phase][isa];
+        if (!step->kernel)
+            return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                             "plan: op '%s' of '%s' has no CPU kernel for phase %d", op->name,
+                             plan->graph->nodes[step->node].name, (int)phase);
+        if (step->kind == RVX_STEP_GATHER)
+            continue;
+        rvx_shape in[RVX_IN_MAX] = {{0}}, out[RVX_OUT_MAX] = {{0}};
+        const rvx_node *node = &plan->graph->nodes[step->node];
+        if (node->op == op) {
+            for (int i = 0; i < node->in_count; i++)
+                if (node->in[i] >= 0)
+                    in[i] = plan->graph->values[node->in[i]].shape;
+            for (int i = 0; i < op->out_count; i++)
+                out[i] = plan->graph->values[node->out[i]].shape;
+        } else { /* a copy of gradients, done by the backward of add */
+            in[0] = in[1] = out[0] =
+                plan->graph->values[plan->instances[step->grad_in[0]].value].shape;
+        }
+        if (op->cost)
+            step->cost = op->cost(phase, in, out, step->params);
+        if (op->scratch)
+            step->scratch_bytes = op->scratch(phase, in, out, step->params, plan->options.threads);
+    }
+    return RVX_OK;
+}
+
+rvx_status rvx__plan_create(rvx_plan **plan, const rvx_graph *graph,
+                            const rvx_plan_options *options, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    *plan = NULL;
+    rvx_plan *made = calloc(1, sizeof *made);
+    if (!made || !(made->graph = copy_graph(graph))) {
+        free(made);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
+    }
+    made->options = *options;
+    made->base_value_count = graph->value_count;
+    RVX_TRY(rvx__graph_status(graph, error));
+    RVX_TRY(mark_needed(made, error));
+    RVX_TRY(rvx__plan_fold(made, error));
+    RVX_TRY(mark_needed(made, error));
+    RVX_TRY(rvx__plan_schedule(made, error));
+    RVX_TRY(choose_kernels(made, error));
+    RVX_TRY(rvx__plan_place(made, error));
+    RVX_TRY(rvx__plan_arena(made, error));
+    if (options->budget_bytes > 0 && made->arena_bytes > options->budget_bytes) {
+        char held[512];
+        rvx__plan_describe_peak(made, held, sizeof held, 4);
+        RVX_TRY(rvx__fail(
+            error, RVX_ERROR_MEMORY,
+            "the plan needs %.2f GiB, the budget is %.2f GiB; largest at the peak:\n%s",
+            (double)made->arena_bytes / 0x1p30, (double)options->budget_bytes / 0x1p30, held));
+    }
+    *plan = made;
+    made = NULL;
+cleanup:
+    rvx__plan_free(made);
+    return status;
+}
+
+void rvx__plan_free(rvx_plan *plan)
+{
+    if (!plan)
+        return;
+    rvx__graph_free(plan->graph);
+    free(plan->load);
+    free(plan->fold);
+    free(plan->logical);
+    free(plan->needed);
+    free(plan->skip_output);
+    free(plan->steps);
+    free(plan->instances);
+    free(plan->buffers);
+    free(plan->value_instance);
+    free(plan->gradient_instance);
+    free(plan->parameter_position);
+    free(plan);
+}
+
+rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena)
+{
+    if (instance < 0 || plan->instances[instance].buffer < 0)
+        return (rvx_tensor){0};
+    const rvx_value_info *info = &plan->graph->values[plan->instances[instance].value];
+    int64_t channel = plan->instances[instance].channel_offset;
+    const rvx_buffer *root =
+        &plan->buffers[rvx__plan_root(plan, plan->instances[instance].buffer, &channel)];
+    return (rvx_tensor){.data =
+                            (char *)arena + root->offset + channel * rvx__dtype_bytes(root->dtype),
+                        .shape = info->shape,
+                        .pitch = root->shape.c,
+                        .dtype = info->dtype};
+}
+
+rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only)
+{
+    rvx_cost sum = {0, 0};
+    for (int32_t s = 0; s < plan->step_count; s++)
+        if (!rebuild_only || plan->steps[s].rebuild) {
+            sum.flops += plan->steps[s].cost.flops;
+            sum.bytes += plan->steps[s].cost.bytes;
+        }
+    return sum;
+}

@@ -1,0 +1,134 @@
+/* The plan: a graph turned into steps with addresses. Owns: what runs, in which order, in which
+ * bytes. Invariant: the plan IS the allocation. Every tensor and every scratch block of every step
+ * has its offset in one arena of `arena_bytes`; a session allocates that arena and nothing else.
+ *
+ * Made in four passes, one file each:
+ *   fold.c      which normalisations are applied while their consumers load, instead of being
+ * stored schedule.c  forward steps, then backward steps; a value that backward needs and that is
+ * not kept is rebuilt: by the inverse of an op that consumed it, or by running its producer again
+ *   place.c     which values share memory: channel slices, concatenations, in-place operations
+ *   arena.c     lifetimes and offsets
+ *
+ * Vocabulary: an INSTANCE is one materialisation of a value or of its gradient (a rebuilt value has
+ * two); a BUFFER is a piece of the arena that holds one or more instances, as channel slices or one
+ * after the other. */
+#ifndef RVX_PLAN_H
+#define RVX_PLAN_H
+
+#include "engine/graph/graph.h"
+
+typedef enum rvx_policy { RVX_POLICY_STORE = 0, RVX_POLICY_COUNT } rvx_policy;
+
+enum { RVX_OUTPUTS_MAX = 16, RVX_OPTIMIZER_SLOTS_MAX = 3 };
+
+typedef struct rvx_plan_options {
+    rvx_policy policy;
+    rvx_isa isa;
+    int threads;                        /* at least 1 */
+    rvx_value outputs[RVX_OUTPUTS_MAX]; /* readable after a run */
+    int output_count;
+    rvx_value losses[RVX_OUTPUTS_MAX]; /* scalars whose sum is differentiated; none: inference */
+    int loss_count;
+    int optimizer_slots;  /* f32 copies of the parameters that the optimiser keeps (training) */
+    int64_t budget_bytes; /* 0: none; else a larger arena is refused with what holds it */
+} rvx_plan_options;
+
+typedef struct rvx_instance {
+    int32_t value;
+    bool gradient;
+    bool persistent;       /* inputs, parameters, constants and their gradients: alive throughout */
+    int32_t view_of;       /* instance whose channels from channel_first on these are; -1 */
+    int64_t channel_first; /* within view_of */
+    int32_t first_step, last_step;
+    int32_t buffer; /* place.c */
+    int64_t channel_offset;
+} rvx_instance;
+
+typedef enum rvx_step_kind {
+    RVX_STEP_KERNEL,
+    RVX_STEP_GATHER, /* out[0] = channels of in[0], in[1], ...; place.c removes what already lies
+                        right */
+    RVX_STEP_ZERO    /* out[0] = 0 */
+} rvx_step_kind;
+
+typedef struct rvx_step {
+    rvx_step_kind kind;
+    rvx_phase phase;
+    bool rebuild; /* forward or inverse work that backward asked for */
+    int32_t node; /* for names */
+    const rvx_op *op;
+    const rvx_op_params *params;
+    int32_t in[RVX_IN_MAX], out[RVX_OUT_MAX], grad_in[RVX_IN_MAX],
+        grad_out[RVX_OUT_MAX]; /* instances */
+    int32_t fold;
+    uint32_t accumulate;
+    rvx_kernel kernel;
+    int32_t scratch_buffer; /* -1: none */
+    int64_t scratch_bytes;
+    rvx_cost cost;
+} rvx_step;
+
+typedef struct rvx_buffer {
+    int32_t parent; /* merged into another buffer at channel_offset; -1: root */
+    int64_t channel_offset;
+    rvx_shape shape;
+    rvx_dtype dtype;
+    bool persistent;
+    int64_t bytes, offset;
+    int32_t first_step, last_step;
+} rvx_buffer;
+
+typedef struct rvx_plan {
+    rvx_graph *graph;         /* lowered copy: original indices stay valid */
+    int32_t *load;            /* per node: the value that in[0] is loaded from (raw when folded) */
+    int32_t *fold;            /* per node: its fold table; -1 */
+    bool *logical;            /* per node: exists for its backward only (a concat that is folded) */
+    bool *needed;             /* per node */
+    bool *skip_output;        /* per node: out[0] is never stored (folded into its consumers) */
+    int32_t base_value_count; /* values of the author's graph; the rest come from fold.c */
+
+    rvx_step *steps;
+    rvx_instance *instances;
+    rvx_buffer *buffers;
+    int32_t step_count, step_capacity, instance_count, instance_capacity, buffer_count,
+        buffer_capacity;
+    int32_t forward_step_count;
+    int32_t *value_instance;    /* per value: its instance at the end of the run; -1 */
+    int32_t *gradient_instance; /* per value: parameters only */
+
+    rvx_plan_options options;
+    int64_t arena_bytes;
+    int64_t parameter_offset, gradient_offset,
+        slot_offset;             /* three blocks of parameter_bytes each */
+    int64_t parameter_bytes;     /* padded to 64 bytes per parameter */
+    int64_t *parameter_position; /* per value: bytes from parameter_offset */
+    int32_t peak_step;
+    int64_t
+        peak_live_bytes; /* what any allocator would need; arena_bytes - this is fragmentation */
+} rvx_plan;
+
+rvx_status rvx__plan_create(rvx_plan **plan, const rvx_graph *graph,
+                            const rvx_plan_options *options, rvx_error *error);
+void rvx__plan_free(rvx_plan *plan);
+
+/* Where an instance lies: tensor view with data = offset into the arena (as a pointer from
+ * `arena`). */
+rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena);
+
+/* Sum of the work of all steps; rebuild_only: of what exists only because values were not kept. */
+rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only);
+
+/* The largest tensors alive at the peak, one line each, into text. */
+void rvx__plan_describe_peak(const rvx_plan *plan, char *text, int64_t text_bytes, int lines);
+
+/* ---- between the passes ------------------------------------------------------------------------
+ */
+rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error);
+rvx_status rvx__plan_schedule(rvx_plan *plan, rvx_error *error);
+rvx_status rvx__plan_place(rvx_plan *plan, rvx_error *error);
+rvx_status rvx__plan_arena(rvx_plan *plan, rvx_error *error);
+int32_t rvx__plan_buffer_add(rvx_plan *plan, rvx_buffer buffer); /* -1: out of memory */
+/* Root buffer of a buffer; adds the channels passed on the way. */
+int32_t rvx__plan_root(const rvx_plan *plan, int32_t buffer, int64_t *channel_offset);
+
+#endif

@@ -1,0 +1,109 @@
+/* SGD with Nesterov momentum (Sutskever 2013, in PyTorch's form) and AdamW (Loshchilov 2019). */
+#include "engine/run/optimizer.h"
+
+#include <math.h>
+
+enum { PIECE_FLOATS = 1 << 14 };
+
+int rvx__optimizer_slots(const rvx_optimizer *optimizer)
+{
+    return optimizer->kind == RVX_OPTIMIZER_ADAMW ? 2 : 1;
+}
+
+double rvx__optimizer_rate(const rvx_optimizer *o, int64_t step)
+{
+    if (step < o->warmup_steps)
+        return o->learning_rate * (double)(step + 1) / (double)o->warmup_steps;
+    double span = (double)(o->total_steps - o->warmup_steps);
+    double t = span > 0 ? (double)(step - o->warmup_steps) / span : 0;
+    t = t > 1 ? 1 : t;
+    if (o->schedule == RVX_SCHEDULE_POLY)
+        return o->learning_rate * pow(1 - t, 0.9);
+    if (o->schedule == RVX_SCHEDULE_COSINE)
+        return o->learning_rate * 0.5 * (1 + cos(3.14159265358979323846 * t));
+    return o->learning_rate;
+}
+
+/* Sum of squares of one piece in double: pieces are cut by index, so the total does not know
+ * threads. */
+static double piece_square_sum(const float *x, int64_t count)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+static double gradient_norm(const rvx_session *session)
+{
+    const float *gradients = rvx__session_gradients(session);
+    int64_t count = rvx__session_parameter_floats(session),
+            pieces = (count + PIECE_FLOATS - 1) / PIECE_FLOATS;
+    double total = 0;
+    /* A fixed number of partial sums at a time: ordered, and no allocation. */
+    for (int64_t first = 0; first < pieces; first += 64) {
+        double sums[64] = {0};
+        int64_t here = pieces - first < 64 ? pieces - first : 64;
+#pragma omp parallel for schedule(static) num_threads(rvx__session_plan(session)->options.threads)
+        for (int64_t p = 0; p < here; p++) {
+            int64_t begin = (first + p) * PIECE_FLOATS, left = count - begin;
+            sums[p] =
+                piece_square_sum(gradients + begin, left < PIECE_FLOATS ? left : PIECE_FLOATS);
+        }
+        for (int64_t p = 0; p < here; p++)
+            total += sums[p];
+    }
+    return sqrt(total);
+}
+
+/* g += wd p; m = mu m + g; p -= lr (g + mu m). The first step starts from m = 0, as PyTorch's does.
+ */
+static void sgd_piece(const rvx_optimizer *o, float *p, const float *g, float *m, int64_t count,
+                      float scale, float rate)
+{
+    float momentum = (float)o->momentum, decay = (float)o->weight_decay;
+    for (int64_t i = 0; i < count; i++) {
+        float gradient = g[i] * scale + decay * p[i];
+        m[i] = momentum * m[i] + gradient;
+        p[i] -= rate * (gradient + momentum * m[i]);
+    }
+}
+
+static void adamw_piece(const rvx_optimizer *o, float *p, const float *g, float *m, float *v,
+                        int64_t count, float scale, float rate, int64_t step)
+{
+    float beta1 = (float)o->momentum, beta2 = (float)o->beta2, epsilon = (float)o->epsilon;
+    float correction1 = (float)(1 - pow(o->momentum, (double)(step + 1)));
+    float correction2 = (float)sqrt(1 - pow(o->beta2, (double)(step + 1)));
+    float keep = 1.0f - rate * (float)o->weight_decay, size = rate / correction1;
+    for (int64_t i = 0; i < count; i++) {
+        float gradient = g[i] * scale;
+        m[i] = beta1 * m[i] + (1.0f - beta1) * gradient;
+        v[i] = beta2 * v[i] + (1.0f - beta2) * gradient * gradient;
+        p[i] = p[i] * keep - size * m[i] / (sqrtf(v[i]) / correction2 + epsilon);
+    }
+}
+
+double rvx__optimizer_step(const rvx_optimizer *o, rvx_session *session, int64_t step)
+{
+    double norm = gradient_norm(session);
+    if (!isfinite(norm))
+        return norm;
+    /* torch.nn.utils.clip_grad_norm_: clip / (norm + 1e-6), at most 1. */
+    double ratio = o->gradient_clip > 0 ? o->gradient_clip / (norm + 1e-6) : 1;
+    float scale = (float)(ratio < 1 ? ratio : 1), rate = (float)rvx__optimizer_rate(o, step);
+    float *p = rvx__session_parameters(session), *g = rvx__session_gradients(session);
+    float *m = rvx__session_slot(session, 0), *v = rvx__session_slot(session, 1);
+    int64_t count = rvx__session_parameter_floats(session),
+            pieces = (count + PIECE_FLOATS - 1) / PIECE_FLOATS;
+#pragma omp parallel for schedule(static) num_threads(rvx__session_plan(session)->options.threads)
+    for (int64_t piece = 0; piece < pieces; piece++) {
+        int64_t begin = piece * PIECE_FLOATS, left = count - begin;
+        int64_t here = left < PIECE_FLOATS ? left : PIECE_FLOATS;
+        if (o->kind == RVX_OPTIMIZER_ADAMW)
+            adamw_piece(o, p + begin, g + begin, m + begin, v + begin, here, scale, rate, step);
+        else
+            sgd_piece(o, p + begin, g + begin, m + begin, here, scale, rate);
+    }
+    return norm;
+}

@@ -1,0 +1,247 @@
+/* Sessions: see session.h. */
+#include "engine/run/session.h"
+#include "kernels/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+typedef struct bound_call {
+    rvx_kernel kernel; /* NULL: clear out[0] */
+    rvx_call call;
+    double work;
+    bool backward;
+} bound_call;
+
+struct rvx_session {
+    const rvx_plan *plan;
+    char *arena;
+    int64_t arena_bytes;
+    bound_call *calls;
+    int32_t call_count, call_capacity;
+    double work[2]; /* forward, backward */
+};
+
+static void bind(const rvx_session *session, rvx_tensor *tensors, const int32_t *instances,
+                 int count)
+{
+    for (int i = 0; i < count; i++)
+        tensors[i] = rvx__plan_tensor(session->plan, instances[i], session->arena);
+}
+
+static void add_call(rvx_session *session, bound_call bound)
+{
+    session->calls[session->call_count++] = bound;
+    session->work[bound.backward] += bound.work;
+}
+
+/* Parts of a concatenation that could not be placed are copied, each into its channel slice. */
+static void bind_gather(rvx_session *session, const rvx_step *step, bool backward)
+{
+    const rvx_plan *plan = session->plan;
+    const rvx_node *node = &plan->graph->nodes[step->node];
+    rvx_tensor whole = rvx__plan_tensor(plan, step->out[0], session->arena);
+    int64_t channel = 0;
+    int parts = step->phase == RVX_FORWARD ? node->in_count : node->op->out_count;
+    for (int i = 0; i < parts; i++) {
+        int32_t value = step->phase == RVX_FORWARD ? node->in[i] : node->out[i];
+        int64_t count = plan->graph->values[value].shape.c;
+        if (step->in[i] >= 0) {
+            bound_call bound = {.kernel = step->kernel, .backward = backward};
+            bound.call.params = &node->params;
+            bound.call.threads = plan->options.threads;
+            bound.call.in[0] = rvx__plan_tensor(plan, step->in[i], session->arena);
+            bound.call.out[0] = whole;
+            bound.call.out[0].shape.c = count;
+            bound.call.out[0].data = (char *)whole.data + channel * rvx__dtype_bytes(whole.dtype);
+            bound.work = (double)rvx__shape_count(bound.call.out[0].shape);
+            add_call(session, bound);
+        }
+        channel += count;
+    }
+}
+
+static void bind_step(rvx_session *session, int32_t index)
+{
+    const rvx_plan *plan = session->plan;
+    const rvx_step *step = &plan->steps[index];
+    bool backward = index >= plan->forward_step_count;
+    if (step->kind == RVX_STEP_GATHER) {
+        bind_gather(session, step, backward);
+        return;
+    }
+    bound_call bound = {.kernel = step->kernel, .backward = backward};
+    rvx_call *call = &bound.call;
+    bind(session, call->in, step->in, RVX_IN_MAX);
+    bind(session, call->out, step->out, RVX_OUT_MAX);
+    bind(session, call->grad_in, step->grad_in, RVX_IN_MAX);
+    bind(session, call->grad_out, step->grad_out, RVX_OUT_MAX);
+    bind(session, &call->fold, &step->fold, 1);
+    call->params = step->params;
+    call->accumulate = step->accumulate;
+    call->threads = plan->options.threads;
+    call->scratch_bytes = step->scratch_bytes;
+    if (step->scratch_buffer >= 0)
+        call->scratch = session->arena + plan->buffers[step->scratch_buffer].offset;
+    bound.work = step->cost.flops + step->cost.bytes; /* about one FLOP per byte on a CPU core */
+    add_call(session, bound);
+}
+
+static void fill_constants(rvx_session *session)
+{
+    const rvx_graph *graph = session->plan->graph;
+    for (int32_t v = 0; v < graph->value_count; v++) {
+        if (graph->values[v].kind != RVX_VALUE_CONSTANT)
+            continue;
+        rvx_tensor table = rvx__session_tensor(session, (rvx_value){v});
+        float *data = rvx__f32(&table);
+        for (int64_t n = 0; n < table.shape.n; n++)
+            for (int64_t row = 0; row < 3; row++)
+                for (int64_t c = 0; c < table.shape.c; c++)
+                    data[(n * 3 + row) * table.pitch + c] = row == 1 ? 0.0f : 1.0f;
+    }
+}
+
+rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_error *error)
+{
+    *session = NULL;
+    rvx_session *made = calloc(1, sizeof *made);
+    if (!made)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
+    made->plan = plan;
+    made->arena_bytes = plan->arena_bytes;
+    int32_t calls = 0;
+    for (int32_t s = 0; s < plan->step_count; s++)
+        calls += plan->steps[s].kind == RVX_STEP_GATHER ? RVX_IN_MAX : 1;
+    made->calls = calloc((size_t)calls + 1, sizeof *made->calls);
+    made->arena = mmap(NULL, (size_t)plan->arena_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!made->calls || made->arena == MAP_FAILED) {
+        made->arena = made->arena == MAP_FAILED ? NULL : made->arena;
+        rvx__session_free(made);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "session: cannot allocate the arena of %.2f GiB",
+                         (double)plan->arena_bytes / 0x1p30);
+    }
+    madvise(made->arena, (size_t)plan->arena_bytes, MADV_HUGEPAGE); /* advice: may be refused */
+    for (int32_t s = 0; s < plan->step_count; s++)
+        bind_step(made, s);
+    fill_constants(made);
+    *session = made;
+    return RVX_OK;
+}
+
+void rvx__session_free(rvx_session *session)
+{
+    if (!session)
+        return;
+    if (session->arena)
+        munmap(session->arena, (size_t)session->arena_bytes);
+    free(session->calls);
+    free(session);
+}
+
+rvx_tensor rvx__session_tensor(const rvx_session *session, rvx_value value)
+{
+    return rvx__plan_tensor(session->plan,
+                            value.index < 0 ? -1 : session->plan->value_instance[value.index],
+                            session->arena);
+}
+
+rvx_tensor rvx__session_gradient(const rvx_session *session, rvx_value parameter)
+{
+    return rvx__plan_tensor(session->plan, session->plan->gradient_instance[parameter.index],
+                            session->arena);
+}
+
+float *rvx__session_parameters(const rvx_session *session) { return (float *)session->arena; }
+
+float *rvx__session_gradients(const rvx_session *session)
+{
+    return (float *)(session->arena + session->plan->gradient_offset);
+}
+
+float *rvx__session_slot(const rvx_session *session, int slot)
+{
+    return (float *)(session->arena + session->plan->slot_offset +
+                     slot * session->plan->parameter_bytes);
+}
+
+int64_t rvx__session_parameter_floats(const rvx_session *session)
+{
+    return session->plan->parameter_bytes / (int64_t)sizeof(float);
+}
+
+const rvx_plan *rvx__session_plan(const rvx_session *session) { return session->plan; }
+
+static void clear(const rvx_tensor *t)
+{
+    int64_t voxels = rvx__shape_voxels(t->shape), element = rvx__dtype_bytes(t->dtype);
+    for (int64_t v = 0; v < voxels; v++)
+        memset((char *)t->data + v * t->pitch * element, 0, (size_t)(t->shape.c * element));
+}
+
+static rvx_status walk(rvx_session *session, bool with_backward, rvx_poll poll, void *context,
+                       rvx_error *error)
+{
+    double total = session->work[0] + (with_backward ? session->work[1] : 0), done = 0;
+    for (int32_t i = 0; i < session->call_count; i++) {
+        const bound_call *bound = &session->calls[i];
+        if (bound->backward && !with_backward)
+            break;
+        if (poll && poll(context, done, total))
+            return rvx__fail(error, RVX_CANCELLED, "cancelled");
+        if (bound->kernel)
+            bound->kernel(&bound->call);
+        else
+            clear(&bound->call.out[0]);
+        done += bound->work;
+    }
+    return RVX_OK;
+}
+
+rvx_status rvx__session_forward(rvx_session *session, rvx_poll poll, void *context,
+                                rvx_error *error)
+{
+    return walk(session, false, poll, context, error);
+}
+
+rvx_status rvx__session_run(rvx_session *session, rvx_poll poll, void *context, rvx_error *error)
+{
+    return walk(session, true, poll, context, error);
+}
+
+static uint64_t name_hash(const char *name)
+{
+    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
+    for (; *name; name++)
+        hash = (hash ^ (uint8_t)*name) * 0x100000001B3u;
+    return hash;
+}
+
+/* He et al. 2015: standard deviation sqrt(2 / ((1 + a^2) fan_in)). Fan-in counts as PyTorch does:
+ * the second axis of the weight, which for a transposed convolution is its output. */
+static float he_deviation(const rvx_value_info *info)
+{
+    rvx_shape s = info->shape;
+    int64_t channels = info->role == RVX_ROLE_CONV_TRANSPOSE_WEIGHT ? s.c : s.w;
+    return sqrtf(2.0f / ((1.0f + 0.01f * 0.01f) * (float)(channels * s.n * s.d * s.h)));
+}
+
+void rvx__session_initialise(rvx_session *session, uint64_t seed)
+{
+    const rvx_graph *graph = session->plan->graph;
+    for (int32_t v = 0; v < graph->value_count; v++) {
+        const rvx_value_info *info = &graph->values[v];
+        if (info->kind != RVX_VALUE_PARAMETER)
+            continue;
+        rvx_tensor t = rvx__session_tensor(session, (rvx_value){v});
+        float *data = rvx__f32(&t);
+        bool weight =
+            info->role == RVX_ROLE_CONV_WEIGHT || info->role == RVX_ROLE_CONV_TRANSPOSE_WEIGHT;
+        float deviation = weight ? he_deviation(info) : 0.0f;
+        rvx_random random = {.seed = seed, .stream = name_hash(info->name)};
+        for (int64_t i = 0; i < rvx__shape_count(info->shape); i++)
+            data[i] = weight ? deviation * rvx__random_normal(&random)
+                             : (info->role == RVX_ROLE_GAMMA ? 1.0f : 0.0f);
+    }
+}

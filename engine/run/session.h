@@ -1,0 +1,40 @@
+/* A session: a plan with memory. Owns: the arena and one ready-made call per step. Invariant:
+ * nothing is allocated after rvx__session_create; a run is a walk over an array. One session, one
+ * thread of control; different sessions are independent. */
+#ifndef RVX_SESSION_H
+#define RVX_SESSION_H
+
+#include "engine/plan/plan.h"
+
+typedef struct rvx_session rvx_session;
+
+/* Asked between steps; nonzero stops the run with RVX_CANCELLED. done of total is in units of work.
+ */
+typedef int (*rvx_poll)(void *context, double done, double total);
+
+/* Keeps `plan` (not owned: it must outlive the session). Memory is zero at first. */
+rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_error *error);
+void rvx__session_free(rvx_session *session);
+
+/* Inputs and parameters to fill, outputs to read. data NULL: the value is not in the plan. */
+rvx_tensor rvx__session_tensor(const rvx_session *session, rvx_value value);
+rvx_tensor rvx__session_gradient(const rvx_session *session, rvx_value parameter);
+
+/* The whole parameter block, its gradients, an optimiser slot: float32, parameter_bytes each, the
+ * same layout, padding zero. */
+float *rvx__session_parameters(const rvx_session *session);
+float *rvx__session_gradients(const rvx_session *session);
+float *rvx__session_slot(const rvx_session *session, int slot);
+int64_t rvx__session_parameter_floats(const rvx_session *session);
+const rvx_plan *rvx__session_plan(const rvx_session *session);
+
+/* Forward only, or forward and backward. */
+rvx_status rvx__session_forward(rvx_session *session, rvx_poll poll, void *context,
+                                rvx_error *error);
+rvx_status rvx__session_run(rvx_session *session, rvx_poll poll, void *context, rvx_error *error);
+
+/* Fills the parameters: He normal (a = 0.01) for weights, one for gamma, zero for the rest. A
+ * parameter's numbers depend on the seed and its name alone. */
+void rvx__session_initialise(rvx_session *session, uint64_t seed);
+
+#endif

@@ -1,0 +1,51 @@
+/* Models: a name and a builder each. Owns: the configuration that every network shares and the
+ * table of networks (models.def). A builder writes plain mathematics; it knows neither memory nor
+ * devices. */
+#ifndef RVX_MODEL_H
+#define RVX_MODEL_H
+
+#include "engine/graph/graph.h"
+
+enum { RVX_STAGES_MAX = 8 };
+
+typedef struct rvx_model_config {
+    int in_channels, classes;
+    int stage_count;
+    int widths[RVX_STAGES_MAX];     /* channels per stage, finest first */
+    int strides[RVX_STAGES_MAX][3]; /* d, h, w on entering the stage; stage 0 is {1, 1, 1} */
+    int depth;                      /* convolutions (unet3d) or couplings (revunet3d) per stage */
+    int groups;                     /* revunet3d: largest number of normalisation groups */
+    bool deep_supervision;          /* unet3d: logits of coarser stages too */
+} rvx_model_config;
+
+typedef struct rvx_model {
+    const char *name, *summary;
+    rvx_model_config defaults; /* the published network */
+    /* image: [n][d][h][w][in_channels]. Writes logits finest first ([n][d][h][w][classes] and
+     * coarser); returns how many. Errors are the graph's sticky one. */
+    int (*build)(rvx_graph *graph, rvx_value image, const rvx_model_config *config,
+                 rvx_value logits[RVX_STAGES_MAX]);
+} rvx_model;
+
+#define RVX_MODEL(name) extern const rvx_model rvx__model_##name;
+#include "models/models.def"
+#undef RVX_MODEL
+
+extern const rvx_model *const rvx__models[]; /* NULL-terminated */
+const rvx_model *rvx__model_find(const char *name);
+
+/* Checks a configuration against an input size: message names the field. */
+rvx_status rvx__model_config_check(const rvx_model_config *config, rvx_error *error);
+
+/* Labels as graph inputs "labels0".. for each of the logits, and the losses with deep-supervision
+ * weights (1, 1/2, 1/4, ..., the coarsest 0, normalised to sum 1; nnU-Net). Returns how many
+ * losses; statistics of the finest. */
+typedef struct rvx_supervision {
+    rvx_value losses[RVX_STAGES_MAX], labels[RVX_STAGES_MAX];
+    rvx_value statistics;
+    float weights[RVX_STAGES_MAX];
+    int count;
+} rvx_supervision;
+rvx_supervision rvx__supervise(rvx_graph *graph, const rvx_value *logits, int count, rvx_loss loss);
+
+#endif
