@@ -4,7 +4,7 @@
  * conv without bias. 12,365,283 parameters with 4 inputs, 3 classes, widths 60 .. 480, depth 1. The
  * paper ends in a sigmoid per overlapping region; here the logits are those of exclusive classes.
  */
-#include "models/model.h"
+#include "models/models.h"
 
 /* The most groups up to `groups_max` that divide the channels: 30 for the published widths. */
 static int group_count(int64_t channels, int groups_max)

@@ -3,7 +3,7 @@
  * upsamples with a transposed conv (kernel = stride), concatenates (upsampled, skip) and runs as
  * many units. A 1^3 head on every decoder stage for deep supervision. 31.2 M parameters at 6
  * stages, 32 .. 320. */
-#include "models/model.h"
+#include "models/models.h"
 
 static rvx_value unit(rvx_graph *g, rvx_value x, int index, int channels, const int stride[3])
 {

@@ -1,8 +1,8 @@
-/* Models: a name and a builder each. Owns: the configuration that every network shares and the
- * table of networks (models.def). A builder writes plain mathematics; it knows neither memory nor
- * devices. */
-#ifndef RVX_MODEL_H
-#define RVX_MODEL_H
+/* What a network is to the engine: a name, a configuration and a builder. Owns: the configuration
+ * that every network shares and the losses that train it. Builders stand in models/, one file each;
+ * the engine gets them as pointers and never names one. */
+#ifndef RVX_NETWORK_H
+#define RVX_NETWORK_H
 
 #include "engine/graph/graph.h"
 
@@ -26,13 +26,6 @@ typedef struct rvx_model {
     int (*build)(rvx_graph *graph, rvx_value image, const rvx_model_config *config,
                  rvx_value logits[RVX_STAGES_MAX]);
 } rvx_model;
-
-#define RVX_MODEL(name) extern const rvx_model rvx__model_##name;
-#include "models/models.def"
-#undef RVX_MODEL
-
-extern const rvx_model *const rvx__models[]; /* NULL-terminated */
-const rvx_model *rvx__model_find(const char *name);
 
 /* Checks a configuration against an input size: message names the field. */
 rvx_status rvx__model_config_check(const rvx_model_config *config, rvx_error *error);
