@@ -1,0 +1,71 @@
+/* Copies, sums and differences of two-dimensional arrays [rows][c] with a pitch, the common part
+ * of add, concat and split. Owns nothing. Rows are voxels; dense arrays are taken as one row. */
+#ifndef RVX_CPU_COPY_H
+#define RVX_CPU_COPY_H
+
+#include "kernels/cpu/vec.h"
+
+#include <stddef.h>
+
+typedef enum rvx_combine {
+    RVX_COMBINE_COPY,      /* y = a */
+    RVX_COMBINE_ZERO,      /* y = 0 */
+    RVX_COMBINE_SUM,       /* y = a + b */
+    RVX_COMBINE_DIFFERENCE /* y = a - b */
+} rvx_combine;
+
+/* A channel range of a tensor, as rows. */
+typedef struct rvx_plane {
+    float *data;
+    int64_t pitch;
+} rvx_plane;
+
+static inline rvx_plane rvx__plane_of(const rvx_tensor *t, int64_t channel_first)
+{
+    return (rvx_plane){t->data ? rvx__f32(t) + channel_first : NULL, t->pitch};
+}
+
+RVX_INLINE rvx_vec rvx__combine_one(const float *a, const float *b, rvx_combine how, int64_t count)
+{
+    rvx_vec v = {0};
+    if (how != RVX_COMBINE_ZERO)
+        v = rvx__load_count(a, count);
+    if (how == RVX_COMBINE_SUM)
+        v += rvx__load_count(b, count);
+    if (how == RVX_COMBINE_DIFFERENCE)
+        v -= rvx__load_count(b, count);
+    return v;
+}
+
+RVX_INLINE void rvx__combine_row(float *y, const float *a, const float *b, int64_t count,
+                                 rvx_combine how)
+{
+    int64_t i = 0;
+    for (; i + RVX_LANES <= count; i += RVX_LANES)
+        rvx__store(y + i, rvx__combine_one(a + i, b + i, how, RVX_LANES));
+    if (i < count)
+        rvx__store_count(y + i, rvx__combine_one(a + i, b + i, how, count - i), count - i);
+}
+
+/* y = how(a, b) for `rows` rows of c values. y may be a or b; it overlaps neither otherwise.
+ * Unused operands: any plane, it is not read. Inline, so that `how` is a constant. */
+RVX_INLINE void rvx__combine(rvx_plane y, rvx_plane a, rvx_plane b, int64_t rows, int64_t c,
+                             rvx_combine how, int threads)
+{
+    if (how == RVX_COMBINE_ZERO || how == RVX_COMBINE_COPY)
+        b = y;
+    if (how == RVX_COMBINE_ZERO)
+        a = y;
+    int dense = y.pitch == c && a.pitch == c && b.pitch == c;
+    int64_t step = 16384 / c + 1, pieces = (rows + step - 1) / step;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t begin = i * step, end = begin + step < rows ? begin + step : rows;
+        int64_t lines = dense ? 1 : end - begin, count = dense ? (end - begin) * c : c;
+        for (int64_t r = begin; r < begin + lines; r++)
+            rvx__combine_row(y.data + r * y.pitch, a.data + r * a.pitch, b.data + r * b.pitch,
+                             count, how);
+    }
+}
+
+#endif

@@ -1,0 +1,515 @@
+/* Normalisation and leaky ReLU on the CPU (see kernels/norm_act.c). Owns: the reductions over
+ * voxels. Invariant: f32 sums never run over more than 64 values before they are added to a
+ * double, and pieces are combined in order.
+ *
+ * Channel counts that do not fill vectors: where voxels are dense, `period / c` voxels are taken
+ * as one voxel of `period` = lcm(c, lanes) channels, with the per-channel rows repeated. */
+#include "kernels/cpu/vec.h"
+#include "kernels/op.h"
+#include "kernels/pieces.h"
+
+#include <math.h>
+
+enum { WIDTH_MAX = 1024, CHUNK_CHANNELS = 512, ROWS_MAX = 6 };
+
+/* Per-channel rows for one chunk, repeated over the period. */
+typedef struct span {
+    int64_t c, width, repeat; /* channels, channels of a wide voxel, voxels in it */
+} span;
+
+static span span_of(int64_t c, int dense)
+{
+    if (!dense || c % RVX_LANES == 0 || c >= WIDTH_MAX / RVX_LANES)
+        return (span){c, c, 1};
+    int64_t repeat = RVX_LANES, shared = c;
+    for (; repeat > 1 && shared % 2 == 0; shared /= 2)
+        repeat /= 2;
+    return (span){c, c * repeat, repeat};
+}
+
+static void row_repeat(float *row, const float *source, span s)
+{
+    for (int64_t i = 0; i < s.width; i += s.c)
+        memmove(row + i, source, (size_t)s.c * sizeof(float));
+}
+
+/* f32 sums run over this many wide voxels; the run stays in the first-level cache. */
+static int64_t run_voxels(int64_t width)
+{
+    int64_t run = 8192 / width;
+    return run < 8 ? 8 : run > 64 ? 64 : run;
+}
+
+/* sums[j] += sum of (x - shift), squares[j] += sum of (x - shift)^2, over `run` voxels. */
+RVX_INLINE void moments_run(double *sums, double *squares, const float *x, int64_t pitch,
+                            int64_t run, const float *shift, int64_t count)
+{
+    rvx_vec sum[2] = {{0}}, square[2] = {{0}};
+    rvx_vec m = rvx__load_count(shift, count);
+    for (int64_t v = 0; v + 1 < run; v += 2)
+        for (int k = 0; k < 2; k++) {
+            rvx_vec d = rvx__load_count(x + (v + k) * pitch, count) - m;
+            sum[k] += d;
+            square[k] = rvx__vec_fma(d, d, square[k]);
+        }
+    if (run % 2) {
+        rvx_vec d = rvx__load_count(x + (run - 1) * pitch, count) - m;
+        sum[0] += d;
+        square[0] = rvx__vec_fma(d, d, square[0]);
+    }
+    rvx__promote(sums, sum[0] + sum[1], count);
+    rvx__promote(squares, square[0] + square[1], count);
+}
+
+static void moments(double *sums, double *squares, const float *x, int64_t pitch, int64_t voxels,
+                    int64_t width, const float *shift)
+{
+    int64_t step = run_voxels(width);
+    for (int64_t v = 0; v < voxels; v += step) {
+        int64_t run = voxels - v < step ? voxels - v : step, c = 0;
+        const float *p = x + v * pitch;
+        for (; c + RVX_LANES <= width; c += RVX_LANES)
+            moments_run(sums + c, squares + c, p + c, pitch, run, shift + c, RVX_LANES);
+        if (c < width)
+            moments_run(sums + c, squares + c, p + c, pitch, run, shift + c, width - c);
+    }
+}
+
+static void sums_clear(double *sums, span s) { memset(sums, 0, (size_t)s.width * sizeof *sums); }
+
+/* Means of the first eighth of a piece. `sums`: room for c doubles. */
+static void shift_estimate(float *shift, double *sums, const float *x, int64_t pitch,
+                           int64_t voxels, int64_t c)
+{
+    int64_t part = (voxels + 7) / 8;
+    memset(sums, 0, (size_t)c * sizeof *sums);
+    for (int64_t v = 0; v < part; v++)
+        for (int64_t j = 0; j < c; j++)
+            sums[j] += (double)x[v * pitch + j];
+    for (int64_t j = 0; j < c; j++)
+        shift[j] = (float)(sums[j] / (double)part);
+}
+
+/* Mean and sum of squared deviations of one piece: partial[2 j], partial[2 j + 1].
+ *
+ * Deviations are taken from the mean m of the first eighth of the piece. For any part of p of the
+ * values, (m - mean)^2 <= variance (1 - p) / p, so the sum of squares about m is at most 8 times
+ * the one about the mean: at most three bits are lost, however far from zero the data lies. */
+static void piece_moments(double *partial, const float *x, int64_t pitch, int64_t voxels,
+                          int64_t channels)
+{
+    for (int64_t first = 0; first < channels; first += CHUNK_CHANNELS) {
+        int64_t c = channels - first < CHUNK_CHANNELS ? channels - first : CHUNK_CHANNELS;
+        span s = span_of(c, pitch == c);
+        float shift[WIDTH_MAX];
+        double sums[WIDTH_MAX], squares[WIDTH_MAX];
+        const float *p = x + first;
+        shift_estimate(shift, sums, p, pitch, voxels, c);
+        row_repeat(shift, shift, s);
+        sums_clear(sums, s);
+        sums_clear(squares, s);
+        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        moments(sums, squares, p, pitch * s.repeat, wide, s.width, shift);
+        moments(sums, squares, p + done * pitch, pitch, voxels - done, c, shift);
+        for (int64_t j = c; j < s.width; j++) {
+            sums[j % c] += sums[j];
+            squares[j % c] += squares[j];
+        }
+        for (int64_t j = 0; j < c; j++) {
+            double offset = sums[j] / (double)voxels;
+            partial[2 * (first + j)] = (double)shift[j] + offset;
+            partial[2 * (first + j) + 1] = squares[j] - sums[j] * offset;
+        }
+    }
+}
+
+/* Statistics of group g of sample n from the partial moments of pieces and channels:
+ * variance = sum of (M2_i + count_i (mean_i - mean)^2) / count. */
+static void group_statistics(double *mean_out, double *rstd_out, const double *partial,
+                             int64_t voxels, int64_t c, int64_t first, int64_t count,
+                             double epsilon)
+{
+    int64_t piece = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
+    double total = (double)voxels * (double)count, mean = 0, deviation = 0;
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t here = voxels - i * piece < piece ? voxels - i * piece : piece;
+        for (int64_t j = first; j < first + count; j++)
+            mean += partial[(i * c + j) * 2] * (double)here;
+    }
+    mean /= total;
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t here = voxels - i * piece < piece ? voxels - i * piece : piece;
+        for (int64_t j = first; j < first + count; j++) {
+            const double *p = partial + (i * c + j) * 2;
+            deviation += p[1] + (double)here * (p[0] - mean) * (p[0] - mean);
+        }
+    }
+    *mean_out = mean;
+    *rstd_out = 1 / sqrt(fmax(deviation, 0) / total + epsilon);
+}
+
+/* Writes out[1] and out[2]. */
+static void tables_write(const rvx_call *call, const double *partial)
+{
+    const rvx_tensor *x = &call->in[0], *statistics = &call->out[1], *fold = &call->out[2];
+    int64_t c = x->shape.c, voxels = x->shape.d * x->shape.h * x->shape.w;
+    int64_t groups = statistics->shape.w, size = c / groups;
+    int64_t stride = rvx__piece_count(voxels, c) * c * 2;
+    const float *gamma = rvx__f32(&call->in[1]), *beta = rvx__f32(&call->in[2]);
+    for (int64_t n = 0; n < x->shape.n; n++) {
+        float *row = rvx__f32(fold) + n * 3 * fold->pitch;
+        for (int64_t g = 0; g < groups; g++) {
+            double mean, rstd;
+            group_statistics(&mean, &rstd, partial + n * stride, voxels, c, g * size, size,
+                             (double)call->params->epsilon);
+            float *pair = rvx__f32(statistics) + (n * groups + g) * statistics->pitch;
+            pair[0] = (float)mean;
+            pair[1] = (float)rstd;
+            for (int64_t j = g * size; j < (g + 1) * size; j++) {
+                double scale = rstd * (gamma ? (double)gamma[j] : 1);
+                row[j] = (float)scale;
+                row[fold->pitch + j] = (float)((beta ? (double)beta[j] : 0) - mean * scale);
+                row[2 * fold->pitch + j] = call->params->slope;
+            }
+        }
+    }
+}
+
+/* y = leaky(x scale + shift) */
+RVX_INLINE void apply_run(float *y, int64_t y_pitch, const float *x, int64_t x_pitch, int64_t run,
+                          const float *scale, const float *shift, rvx_vec slope, int64_t count)
+{
+    rvx_vec a = rvx__load_count(scale, count), b = rvx__load_count(shift, count);
+    for (int64_t v = 0; v < run; v++) {
+        rvx_vec t = rvx__vec_fma(rvx__load_count(x + v * x_pitch, count), a, b);
+        rvx__store_count(y + v * y_pitch, rvx__vec_leaky(t, slope), count);
+    }
+}
+
+static void apply(float *y, int64_t y_pitch, const float *x, int64_t x_pitch, int64_t voxels,
+                  int64_t width, const float *scale, const float *shift, float slope)
+{
+    int64_t step = run_voxels(width);
+    for (int64_t v = 0; v < voxels; v += step) {
+        int64_t run = voxels - v < step ? voxels - v : step, c = 0;
+        float *to = y + v * y_pitch;
+        const float *from = x + v * x_pitch;
+        for (; c + RVX_LANES <= width; c += RVX_LANES)
+            apply_run(to + c, y_pitch, from + c, x_pitch, run, scale + c, shift + c,
+                      rvx__splat(slope), RVX_LANES);
+        if (c < width)
+            apply_run(to + c, y_pitch, from + c, x_pitch, run, scale + c, shift + c,
+                      rvx__splat(slope), width - c);
+    }
+}
+
+static void piece_apply(const rvx_call *call, int64_t n, int64_t begin, int64_t voxels)
+{
+    const rvx_tensor *x = &call->in[0], *y = &call->out[0], *fold = &call->out[2];
+    int64_t channels = x->shape.c;
+    const float *row = rvx__f32(fold) + n * 3 * fold->pitch;
+    for (int64_t first = 0; first < channels; first += CHUNK_CHANNELS) {
+        int64_t c = channels - first < CHUNK_CHANNELS ? channels - first : CHUNK_CHANNELS;
+        span s = span_of(c, x->pitch == c && y->pitch == c);
+        float scale[WIDTH_MAX], shift[WIDTH_MAX];
+        row_repeat(scale, row + first, s);
+        row_repeat(shift, row + fold->pitch + first, s);
+        const float *from = rvx__f32(x) + begin * x->pitch + first;
+        float *to = rvx__f32(y) + begin * y->pitch + first;
+        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        apply(to, y->pitch * s.repeat, from, x->pitch * s.repeat, wide, s.width, scale, shift,
+              call->params->slope);
+        apply(to + done * y->pitch, y->pitch, from + done * x->pitch, x->pitch, voxels - done, c,
+              scale, shift, call->params->slope);
+    }
+}
+
+void RVX_KERNEL(rvx__norm_act_forward)(const rvx_call *call)
+{
+    const rvx_tensor *x = &call->in[0];
+    int64_t c = x->shape.c, voxels = x->shape.d * x->shape.h * x->shape.w;
+    int64_t piece = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
+    double *partial = (double *)call->scratch;
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t i = 0; i < x->shape.n * pieces; i++) {
+        int64_t begin = i % pieces * piece;
+        int64_t here = voxels - begin < piece ? voxels - begin : piece;
+        begin += i / pieces * voxels;
+        piece_moments(partial + i * c * 2, rvx__f32(x) + begin * x->pitch, x->pitch, here, c);
+    }
+    tables_write(call, partial);
+    if (!call->out[0].data)
+        return;
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t i = 0; i < x->shape.n * pieces; i++) {
+        int64_t begin = i % pieces * piece;
+        int64_t here = voxels - begin < piece ? voxels - begin : piece;
+        piece_apply(call, i / pieces, i / pieces * voxels + begin, here);
+    }
+}
+
+/* Backward. With g = grad_y times the slope where x scale + shift <= 0, xhat = (x - mean) rstd:
+ *
+ *   grad_beta  = sum g            grad_gamma = sum g xhat
+ *   grad_x     = gamma rstd g - rstd (A + xhat B),
+ *                A = mean over the group of gamma g, B = mean over the group of gamma g xhat
+ *              = a g - (p + q (x - mean)),  a = gamma rstd, p = rstd A, q = rstd^2 B */
+enum { ROW_MEAN, ROW_A, ROW_P, ROW_Q, ROW_COUNT };
+
+typedef struct rows {
+    const float *scale, *shift, *row[ROW_COUNT];
+} rows;
+
+/* One vector of g. */
+RVX_INLINE rvx_vec gated(rvx_vec g, rvx_vec x, rvx_vec scale, rvx_vec shift, rvx_vec slope)
+{
+    return rvx__vec_greater(rvx__vec_fma(x, scale, shift), (rvx_vec){0}, g, slope * g);
+}
+
+/* sums += sum of g, products += sum of g (x - mean) */
+RVX_INLINE void products_run(double *sums, double *products, const float *x, int64_t x_pitch,
+                             const float *dy, int64_t dy_pitch, int64_t run, const rows *r,
+                             int64_t c, rvx_vec slope, int64_t count)
+{
+    rvx_vec scale = rvx__load_count(r->scale + c, count);
+    rvx_vec shift = rvx__load_count(r->shift + c, count);
+    rvx_vec mean = rvx__load_count(r->row[ROW_MEAN] + c, count);
+    rvx_vec sum[2] = {{0}}, product[2] = {{0}};
+    for (int64_t v = 0; v + 1 < run; v += 2)
+        for (int k = 0; k < 2; k++) {
+            rvx_vec t = rvx__load_count(x + (v + k) * x_pitch + c, count);
+            rvx_vec g = rvx__load_count(dy + (v + k) * dy_pitch + c, count);
+            g = gated(g, t, scale, shift, slope);
+            sum[k] += g;
+            product[k] = rvx__vec_fma(g, t - mean, product[k]);
+        }
+    if (run % 2) {
+        rvx_vec t = rvx__load_count(x + (run - 1) * x_pitch + c, count);
+        rvx_vec g = rvx__load_count(dy + (run - 1) * dy_pitch + c, count);
+        g = gated(g, t, scale, shift, slope);
+        sum[0] += g;
+        product[0] = rvx__vec_fma(g, t - mean, product[0]);
+    }
+    rvx__promote(sums + c, sum[0] + sum[1], count);
+    rvx__promote(products + c, product[0] + product[1], count);
+}
+
+static void products(double *sums, double *product_sums, const float *x, int64_t x_pitch,
+                     const float *dy, int64_t dy_pitch, int64_t voxels, int64_t width,
+                     const rows *r, float slope)
+{
+    int64_t step = run_voxels(width);
+    for (int64_t v = 0; v < voxels; v += step) {
+        int64_t run = voxels - v < step ? voxels - v : step, c = 0;
+        const float *from = x + v * x_pitch, *g = dy + v * dy_pitch;
+        for (; c + RVX_LANES <= width; c += RVX_LANES)
+            products_run(sums, product_sums, from, x_pitch, g, dy_pitch, run, r, c,
+                         rvx__splat(slope), RVX_LANES);
+        if (c < width)
+            products_run(sums, product_sums, from, x_pitch, g, dy_pitch, run, r, c,
+                         rvx__splat(slope), width - c);
+    }
+}
+
+/* grad_x = a g - (p + q (x - mean)) */
+RVX_INLINE void gradient_run(float *dx, int64_t dx_pitch, const float *x, int64_t x_pitch,
+                             const float *dy, int64_t dy_pitch, int64_t run, const rows *r,
+                             int64_t c, rvx_vec slope, int accumulate, int64_t count)
+{
+    rvx_vec scale = rvx__load_count(r->scale + c, count);
+    rvx_vec shift = rvx__load_count(r->shift + c, count);
+    rvx_vec mean = rvx__load_count(r->row[ROW_MEAN] + c, count);
+    rvx_vec a = rvx__load_count(r->row[ROW_A] + c, count);
+    rvx_vec p = rvx__load_count(r->row[ROW_P] + c, count);
+    rvx_vec q = rvx__load_count(r->row[ROW_Q] + c, count);
+    for (int64_t v = 0; v < run; v++) {
+        rvx_vec t = rvx__load_count(x + v * x_pitch + c, count);
+        rvx_vec g = rvx__load_count(dy + v * dy_pitch + c, count);
+        g = gated(g, t, scale, shift, slope);
+        rvx_vec d = a * g - rvx__vec_fma(q, t - mean, p);
+        rvx__put_count(dx + v * dx_pitch + c, d, count, accumulate);
+    }
+}
+
+static void gradient(float *dx, int64_t dx_pitch, const float *x, int64_t x_pitch, const float *dy,
+                     int64_t dy_pitch, int64_t voxels, int64_t width, const rows *r, float slope,
+                     int accumulate)
+{
+    int64_t step = run_voxels(width);
+    for (int64_t v = 0; v < voxels; v += step) {
+        int64_t run = voxels - v < step ? voxels - v : step, c = 0;
+        float *to = dx + v * dx_pitch;
+        const float *from = x + v * x_pitch, *g = dy + v * dy_pitch;
+        for (; c + RVX_LANES <= width; c += RVX_LANES)
+            gradient_run(to, dx_pitch, from, x_pitch, g, dy_pitch, run, r, c, rvx__splat(slope),
+                         accumulate, RVX_LANES);
+        if (c < width)
+            gradient_run(to, dx_pitch, from, x_pitch, g, dy_pitch, run, r, c, rvx__splat(slope),
+                         accumulate, width - c);
+    }
+}
+
+/* The rows of sample n for channels first .. first + c, repeated into `store`. */
+static rows rows_make(float store[ROWS_MAX][WIDTH_MAX], const rvx_call *call, const float *table,
+                      int64_t n, int64_t first, span s, int row_count)
+{
+    const rvx_tensor *fold = &call->out[2];
+    const float *folds = rvx__f32(fold) + n * 3 * fold->pitch + first;
+    int64_t channels = call->in[0].shape.c;
+    rows r = {.scale = store[0], .shift = store[1]};
+    row_repeat(store[0], folds, s);
+    row_repeat(store[1], folds + fold->pitch, s);
+    for (int i = 0; i < row_count; i++) {
+        row_repeat(store[2 + i], table + (n * ROW_COUNT + i) * channels + first, s);
+        r.row[i] = store[2 + i];
+    }
+    return r;
+}
+
+/* partial[2 j] = sum of g, partial[2 j + 1] = sum of g (x - mean) over one piece. */
+static void piece_products(double *partial, const rvx_call *call, const float *table, int64_t n,
+                           int64_t begin, int64_t voxels)
+{
+    const rvx_tensor *x = &call->in[0], *dy = &call->grad_out[0];
+    for (int64_t first = 0; first < x->shape.c; first += CHUNK_CHANNELS) {
+        int64_t left = x->shape.c - first, c = left < CHUNK_CHANNELS ? left : CHUNK_CHANNELS;
+        span s = span_of(c, x->pitch == c && dy->pitch == c);
+        float store[ROWS_MAX][WIDTH_MAX];
+        double sums[WIDTH_MAX], product_sums[WIDTH_MAX];
+        sums_clear(sums, s);
+        sums_clear(product_sums, s);
+        rows r = rows_make(store, call, table, n, first, s, ROW_MEAN + 1);
+        const float *from = rvx__f32(x) + begin * x->pitch + first;
+        const float *g = rvx__f32(dy) + begin * dy->pitch + first;
+        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        products(sums, product_sums, from, x->pitch * s.repeat, g, dy->pitch * s.repeat, wide,
+                 s.width, &r, call->params->slope);
+        products(sums, product_sums, from + done * x->pitch, x->pitch, g + done * dy->pitch,
+                 dy->pitch, voxels - done, c, &r, call->params->slope);
+        for (int64_t j = c; j < s.width; j++) {
+            sums[j % c] += sums[j];
+            product_sums[j % c] += product_sums[j];
+        }
+        for (int64_t j = 0; j < c; j++) {
+            partial[2 * (first + j)] = sums[j];
+            partial[2 * (first + j) + 1] = product_sums[j];
+        }
+    }
+}
+
+static void piece_gradient(const rvx_call *call, const float *table, int64_t n, int64_t begin,
+                           int64_t voxels)
+{
+    const rvx_tensor *x = &call->in[0], *dy = &call->grad_out[0], *dx = &call->grad_in[0];
+    int accumulate = (call->accumulate & 1u) != 0;
+    for (int64_t first = 0; first < x->shape.c; first += CHUNK_CHANNELS) {
+        int64_t left = x->shape.c - first, c = left < CHUNK_CHANNELS ? left : CHUNK_CHANNELS;
+        span s = span_of(c, x->pitch == c && dy->pitch == c && dx->pitch == c);
+        float store[ROWS_MAX][WIDTH_MAX];
+        rows r = rows_make(store, call, table, n, first, s, ROW_COUNT);
+        const float *from = rvx__f32(x) + begin * x->pitch + first;
+        const float *g = rvx__f32(dy) + begin * dy->pitch + first;
+        float *to = rvx__f32(dx) + begin * dx->pitch + first;
+        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        gradient(to, dx->pitch * s.repeat, from, x->pitch * s.repeat, g, dy->pitch * s.repeat, wide,
+                 s.width, &r, call->params->slope, accumulate);
+        gradient(to + done * dx->pitch, dx->pitch, from + done * x->pitch, x->pitch,
+                 g + done * dy->pitch, dy->pitch, voxels - done, c, &r, call->params->slope,
+                 accumulate);
+    }
+}
+
+static void means_spread(const rvx_call *call, float *table)
+{
+    const rvx_tensor *statistics = &call->out[1];
+    int64_t c = call->in[0].shape.c, groups = statistics->shape.w, size = c / groups;
+    for (int64_t n = 0; n < call->in[0].shape.n; n++)
+        for (int64_t j = 0; j < c; j++)
+            table[(n * ROW_COUNT + ROW_MEAN) * c + j] =
+                rvx__f32(statistics)[(n * groups + j / size) * statistics->pitch];
+}
+
+/* Sums pieces in order: the first pieces' slots of each sample then hold the totals. */
+static void pieces_combine(double *partial, int64_t samples, int64_t pieces, int64_t c)
+{
+    for (int64_t n = 0; n < samples; n++)
+        for (int64_t i = 1; i < pieces; i++)
+            for (int64_t j = 0; j < 2 * c; j++)
+                partial[n * pieces * 2 * c + j] += partial[(n * pieces + i) * 2 * c + j];
+}
+
+/* Rows a, p, q of the table from the totals. */
+static void coefficients_write(const rvx_call *call, float *table, const double *totals,
+                               int64_t stride)
+{
+    const rvx_tensor *statistics = &call->out[1];
+    const float *gamma = rvx__f32(&call->in[1]);
+    rvx_shape x = call->in[0].shape;
+    int64_t c = x.c, groups = statistics->shape.w, size = c / groups;
+    double count = (double)(x.d * x.h * x.w) * (double)size;
+    for (int64_t n = 0; n < x.n; n++)
+        for (int64_t g = 0; g < groups; g++) {
+            double rstd = (double)rvx__f32(statistics)[(n * groups + g) * statistics->pitch + 1];
+            double mean_a = 0, mean_b = 0;
+            for (int64_t j = g * size; j < (g + 1) * size; j++) {
+                double factor = gamma ? (double)gamma[j] : 1;
+                mean_a += factor * totals[n * stride + 2 * j];
+                mean_b += factor * totals[n * stride + 2 * j + 1] * rstd;
+            }
+            for (int64_t j = g * size; j < (g + 1) * size; j++) {
+                float *column = table + n * ROW_COUNT * c + j;
+                column[ROW_A * c] = (float)(rstd * (gamma ? (double)gamma[j] : 1));
+                column[ROW_P * c] = (float)(rstd * mean_a / count);
+                column[ROW_Q * c] = (float)(rstd * rstd * mean_b / count);
+            }
+        }
+}
+
+/* grad_gamma and grad_beta from the totals. */
+static void parameters_write(const rvx_call *call, const double *totals, int64_t stride)
+{
+    const rvx_tensor *statistics = &call->out[1];
+    rvx_shape x = call->in[0].shape;
+    int64_t groups = statistics->shape.w, size = x.c / groups;
+    float *dgamma = rvx__f32(&call->grad_in[1]), *dbeta = rvx__f32(&call->grad_in[2]);
+    for (int64_t j = 0; j < x.c; j++) {
+        double sum = 0, product = 0;
+        for (int64_t n = 0; n < x.n; n++) {
+            const float *pair = rvx__f32(statistics) + (n * groups + j / size) * statistics->pitch;
+            sum += totals[n * stride + 2 * j];
+            product += totals[n * stride + 2 * j + 1] * (double)pair[1];
+        }
+        if (dgamma)
+            dgamma[j] = (float)(product + (call->accumulate & 2u ? (double)dgamma[j] : 0));
+        if (dbeta)
+            dbeta[j] = (float)(sum + (call->accumulate & 4u ? (double)dbeta[j] : 0));
+    }
+}
+
+void RVX_KERNEL(rvx__norm_act_backward)(const rvx_call *call)
+{
+    rvx_shape x = call->in[0].shape;
+    int64_t c = x.c, voxels = x.d * x.h * x.w;
+    int64_t piece = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
+    double *partial = (double *)call->scratch;
+    float *table = (float *)(partial + x.n * pieces * c * 2);
+    means_spread(call, table);
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t i = 0; i < x.n * pieces; i++) {
+        int64_t begin = i % pieces * piece;
+        int64_t here = voxels - begin < piece ? voxels - begin : piece;
+        piece_products(partial + i * c * 2, call, table, i / pieces, i / pieces * voxels + begin,
+                       here);
+    }
+    pieces_combine(partial, x.n, pieces, c);
+    parameters_write(call, partial, pieces * c * 2);
+    if (!call->grad_in[0].data)
+        return;
+    coefficients_write(call, table, partial, pieces * c * 2);
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t i = 0; i < x.n * pieces; i++) {
+        int64_t begin = i % pieces * piece;
+        int64_t here = voxels - begin < piece ? voxels - begin : piece;
+        piece_gradient(call, table, i / pieces, i / pieces * voxels + begin, here);
+    }
+}

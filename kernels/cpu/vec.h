@@ -1,0 +1,180 @@
+/* What the memory-bound kernels need on top of kernels/simd.h: fused multiply-add, choice by
+ * comparison, exp and log, and the fold. Owns nothing. Each function gives the same bits for the
+ * same input wherever it is used within one instruction set. */
+#ifndef RVX_CPU_VEC_H
+#define RVX_CPU_VEC_H
+
+#include "kernels/simd.h"
+#include "kernels/tensor.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define RVX_INLINE static inline __attribute__((always_inline, unused))
+
+RVX_INLINE rvx_vec rvx__vec_fma(rvx_vec a, rvx_vec b, rvx_vec c)
+{
+#if defined(__AVX512F__)
+    return (rvx_vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+    return (rvx_vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* a > b ? x : y, lane by lane (y where a or b is NaN). */
+RVX_INLINE rvx_vec rvx__vec_greater(rvx_vec a, rvx_vec b, rvx_vec x, rvx_vec y)
+{
+#if defined(__AVX512F__)
+    __mmask16 greater = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+    return (rvx_vec)_mm512_mask_blend_ps(greater, (__m512)y, (__m512)x);
+#elif defined(__AVX2__)
+    __m256 greater = _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ);
+    return (rvx_vec)_mm256_blendv_ps((__m256)y, (__m256)x, greater);
+#else
+    rvx_vec_int greater = (rvx_vec_int)(a > b);
+    return (rvx_vec)((greater & (rvx_vec_int)x) | (~greater & (rvx_vec_int)y));
+#endif
+}
+
+/* a == b ? x : y, lane by lane. */
+RVX_INLINE rvx_vec rvx__vec_equal(rvx_vec a, rvx_vec b, rvx_vec x, rvx_vec y)
+{
+#if defined(__AVX512F__)
+    __mmask16 equal = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+    return (rvx_vec)_mm512_mask_blend_ps(equal, (__m512)y, (__m512)x);
+#elif defined(__AVX2__)
+    __m256 equal = _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ);
+    return (rvx_vec)_mm256_blendv_ps((__m256)y, (__m256)x, equal);
+#else
+    rvx_vec_int equal = (rvx_vec_int)(a == b);
+    return (rvx_vec)((equal & (rvx_vec_int)x) | (~equal & (rvx_vec_int)y));
+#endif
+}
+
+/* Loads and stores of `count` lanes; with a constant RVX_LANES the branch disappears. */
+RVX_INLINE rvx_vec rvx__load_count(const float *p, int64_t count)
+{
+    if (count < RVX_LANES) {
+#if defined(__AVX512F__)
+        return (rvx_vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#else
+        rvx_vec v = {0};
+        for (int64_t i = 0; i < count; i++)
+            v[i] = p[i];
+        return v;
+#endif
+    }
+    return rvx__load(p);
+}
+
+RVX_INLINE void rvx__store_count(float *p, rvx_vec v, int64_t count)
+{
+    if (count < RVX_LANES) {
+#if defined(__AVX512F__)
+        _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+#else
+        for (int64_t i = 0; i < count; i++)
+            p[i] = v[i];
+#endif
+        return;
+    }
+    rvx__store(p, v);
+}
+
+/* Adds to memory or overwrites it. */
+RVX_INLINE void rvx__put_count(float *p, rvx_vec v, int64_t count, int accumulate)
+{
+    if (accumulate)
+        v += rvx__load_count(p, count);
+    rvx__store_count(p, v, count);
+}
+
+/* sums[lane] += v[lane], in double. */
+RVX_INLINE void rvx__promote(double *sums, rvx_vec v, int64_t count)
+{
+    float lane[RVX_LANES];
+    rvx__store(lane, v);
+    for (int64_t i = 0; i < count; i++)
+        sums[i] += (double)lane[i];
+}
+
+/* t >= 0 ? t : slope t */
+RVX_INLINE rvx_vec rvx__vec_leaky(rvx_vec t, rvx_vec slope)
+{
+    return rvx__vec_greater((rvx_vec){0}, t, slope * t, t);
+}
+
+/* e^x for x <= 88, error below 2 ulp; x < -86 gives 0 (the true value is below 2^-124).
+ * x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 7 in r (Cephes, expf). */
+RVX_INLINE rvx_vec rvx__vec_exp(rvx_vec x)
+{
+    const rvx_vec round = rvx__splat(12582912.0f); /* 1.5 * 2^23: low mantissa bits hold n */
+    const rvx_vec least = rvx__splat(-86.0f);
+    rvx_vec clamped = rvx__vec_greater(least, x, least, x);
+    rvx_vec shifted = rvx__vec_fma(clamped, rvx__splat(1.44269504f), round);
+    rvx_vec n = shifted - round;
+    rvx_vec r = rvx__vec_fma(n, rvx__splat(-0.693359375f), clamped);
+    r = rvx__vec_fma(n, rvx__splat(2.12194440e-4f), r);
+    rvx_vec p = rvx__splat(1.9875691500e-4f);
+    p = rvx__vec_fma(p, r, rvx__splat(1.3981999507e-3f));
+    p = rvx__vec_fma(p, r, rvx__splat(8.3334519073e-3f));
+    p = rvx__vec_fma(p, r, rvx__splat(4.1665795894e-2f));
+    p = rvx__vec_fma(p, r, rvx__splat(1.6666665459e-1f));
+    p = rvx__vec_fma(p, r, rvx__splat(5.0000001201e-1f));
+    p = rvx__vec_fma(p, r * r, r) + rvx__splat(1.0f);
+    rvx_vec_int bits = (rvx_vec_int)p + ((rvx_vec_int)shifted << 23);
+    return rvx__vec_greater(least, x, (rvx_vec){0}, (rvx_vec)bits);
+}
+
+/* ln x for normal x > 0, error below 2 ulp. x = 2^e m, sqrt(1/2) <= m < sqrt 2 (Cephes, logf). */
+RVX_INLINE rvx_vec rvx__vec_log(rvx_vec x)
+{
+    const rvx_vec_int root_half = (rvx_vec_int)rvx__splat(0.70710678f);
+    rvx_vec_int exponent = ((rvx_vec_int)x - root_half) >> 23;
+    rvx_vec e = __builtin_convertvector(exponent, rvx_vec);
+    rvx_vec f = (rvx_vec)((rvx_vec_int)x - (exponent << 23)) - rvx__splat(1.0f);
+    rvx_vec square = f * f;
+    rvx_vec p = rvx__splat(7.0376836292e-2f);
+    p = rvx__vec_fma(p, f, rvx__splat(-1.1514610310e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(1.1676998740e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(-1.2420140846e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(1.4249322787e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(-1.6668057665e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(2.0000714765e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(-2.4999993993e-1f));
+    p = rvx__vec_fma(p, f, rvx__splat(3.3333331174e-1f));
+    p = p * f * square;
+    p = rvx__vec_fma(e, rvx__splat(-2.12194440e-4f), p);
+    p = rvx__vec_fma(square, rvx__splat(-0.5f), p);
+    return rvx__vec_fma(e, rvx__splat(0.693359375f), f + p);
+}
+
+/* The fold of one sample: rows of the table, or NULL where nothing is folded. */
+typedef struct rvx_fold {
+    const float *scale, *shift, *slope;
+} rvx_fold;
+
+static inline rvx_fold rvx__fold_of(const rvx_tensor *fold, int64_t n)
+{
+    const float *row = (const float *)fold->data;
+    if (!row)
+        return (rvx_fold){0};
+    row += n * 3 * fold->pitch;
+    return (rvx_fold){row, row + fold->pitch, row + 2 * fold->pitch};
+}
+
+/* Channels c .. c + count of one voxel, folded. */
+RVX_INLINE rvx_vec rvx__fold_load(const float *p, const rvx_fold *fold, int64_t c, int64_t count)
+{
+    rvx_vec x = rvx__load_count(p + c, count);
+    if (!fold->scale)
+        return x;
+    x = rvx__vec_fma(x, rvx__load_count(fold->scale + c, count),
+                     rvx__load_count(fold->shift + c, count));
+    return rvx__vec_leaky(x, rvx__load_count(fold->slope + c, count));
+}
+
+#endif
