@@ -52,14 +52,16 @@ static rvx_value add_value(rvx_graph *graph, rvx_value_info info)
 
 static void scoped_name(char *out, size_t out_bytes, const rvx_graph *graph, const char *name)
 {
-    size_t used = strlen(graph->scope);
-    bool slash = used && name[0];
-    if (used + slash + strlen(name) >= out_bytes)
-        used = out_bytes - strlen(name) - 2; /* the sticky error of scope_push stands already */
+    /* Cut to fit; the sticky error of scope_push then stands already. */
+    size_t length = strnlen(name, out_bytes - 2), used = strlen(graph->scope);
+    bool slash = used && length;
+    if (used > out_bytes - 2 - length)
+        used = out_bytes - 2 - length;
     memcpy(out, graph->scope, used);
     if (slash)
         out[used++] = '/';
-    memcpy(out + used, name, strlen(name) + 1);
+    memcpy(out + used, name, length);
+    out[used + length] = 0;
 }
 
 void rvx__scope_push(rvx_graph *graph, const char *format, ...)
