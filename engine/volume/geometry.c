@@ -178,25 +178,36 @@ rvx_status rvx__geometry_same(const rvx_geometry *a, const char *a_name, const r
                      a_name, a_axes, b_name, b_axes, worst);
 }
 
+/* The column's largest entry among the rows that are free. */
+static int row_largest(const rvx_geometry *g, int axis, const bool *taken)
+{
+    int best = -1;
+    for (int row = 0; row < 3; row++)
+        if (!taken[row] &&
+            (best < 0 || fabs(g->direction[row][axis]) > fabs(g->direction[best][axis])))
+            best = row;
+    return best;
+}
+
+/* As nibabel's io_orientation: the axis closest to a world axis chooses first. */
 void rvx__geometry_orientation(char out[4], const rvx_geometry *g)
 {
     static const char towards[3][3] = {"RL", "AP", "IS"};
-    bool row_taken[3] = {false}, axis_taken[3] = {false};
-    out[0] = out[1] = out[2] = '?';
-    out[3] = 0;
+    const bool none[3] = {false};
+    bool row_taken[3] = {false}, axis_done[3] = {false};
     for (int round = 0; round < 3; round++) {
-        int best_row = -1, best_axis = -1;
-        for (int row = 0; row < 3; row++)
-            for (int axis = 0; axis < 3; axis++) {
-                if (row_taken[row] || axis_taken[axis])
-                    continue;
-                if (best_row < 0 ||
-                    fabs(g->direction[row][axis]) > fabs(g->direction[best_row][best_axis])) {
-                    best_row = row;
-                    best_axis = axis;
-                }
+        int axis = -1;
+        double largest = -1;
+        for (int i = 0; i < 3; i++) {
+            double entry = fabs(g->direction[row_largest(g, i, none)][i]);
+            if (!axis_done[i] && (axis < 0 || entry > largest)) {
+                axis = i;
+                largest = entry;
             }
-        row_taken[best_row] = axis_taken[best_axis] = true;
-        out[best_axis] = towards[best_row][g->direction[best_row][best_axis] > 0];
+        }
+        int row = row_largest(g, axis, row_taken);
+        axis_done[axis] = row_taken[row] = true;
+        out[axis] = towards[row][g->direction[row][axis] > 0];
     }
+    out[3] = 0;
 }
