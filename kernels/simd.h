@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define RVX_LANES 16
 #elif defined(__AVX2__)
@@ -24,6 +28,35 @@ static inline rvx_vec rvx__load(const float *p) { return *(const rvx_vec_unalign
 static inline void rvx__store(float *p, rvx_vec v) { *(rvx_vec_unaligned *)p = v; }
 static inline rvx_vec rvx__splat(float x) { return x - (rvx_vec){0}; }
 
+/* The first `count` lanes, 0 <= count <= RVX_LANES; the other lanes load as zero and their memory
+ * is neither read nor written. */
+#if defined(__AVX512F__)
+static inline rvx_vec rvx__load_part(const float *p, int64_t count)
+{
+    return (rvx_vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
+}
+
+static inline void rvx__store_part(float *p, rvx_vec v, int64_t count)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), (__m512)v);
+}
+#elif defined(__AVX2__)
+static inline __m256i rvx__part_mask(int64_t count)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane);
+}
+
+static inline rvx_vec rvx__load_part(const float *p, int64_t count)
+{
+    return (rvx_vec)_mm256_maskload_ps(p, rvx__part_mask(count));
+}
+
+static inline void rvx__store_part(float *p, rvx_vec v, int64_t count)
+{
+    _mm256_maskstore_ps(p, rvx__part_mask(count), (__m256)v);
+}
+#else
 static inline rvx_vec rvx__load_part(const float *p, int64_t count)
 {
     rvx_vec v = {0};
@@ -35,5 +68,6 @@ static inline void rvx__store_part(float *p, rvx_vec v, int64_t count)
 {
     memcpy(p, &v, (size_t)count * sizeof(float));
 }
+#endif
 
 #endif

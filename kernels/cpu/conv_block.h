@@ -1,0 +1,46 @@
+/* The register block of a correlation: up to 28 accumulators of target voxels x channel vectors,
+ * kept in registers over the whole sum. Invariant: each target value is one chain of
+ * multiply-adds in the order of rows, taps and channels, whatever the block's shape, so how a
+ * tensor is cut never shows in the result. */
+#ifndef RVX_CONV_BLOCK_H
+#define RVX_CONV_BLOCK_H
+
+#include "kernels/op.h"
+#include "kernels/simd.h"
+
+enum { RVX_BLOCK_GROUPS = 3, RVX_BLOCK_VECTORS = 2 };
+
+/* Accumulators that leave room for one product's operands. */
+#if RVX_LANES == 16
+enum { RVX_BLOCK_SIZE = 28 };
+#else
+enum { RVX_BLOCK_SIZE = 12 };
+#endif
+
+/* One row of taps: source voxels that lie side by side, for each group of target voxels. */
+typedef struct rvx__conv_row {
+    const float *source[RVX_BLOCK_GROUPS];
+    const float *weight; /* [run][vectors * RVX_LANES] */
+} rvx__conv_row;
+
+typedef struct rvx__conv_block {
+    const rvx__conv_row *rows;
+    int64_t row_count;
+    int64_t run;             /* products per row: taps along w times channels */
+    int64_t source_offset;   /* added to every source pointer */
+    int64_t source_position; /* between neighbouring voxels of a group */
+    float *target[RVX_BLOCK_GROUPS];
+    int64_t target_position;
+    const float *bias; /* may be NULL */
+    int64_t lanes;     /* channels in the last vector */
+    int load;          /* start from the target's values: overrides bias */
+} rvx__conv_block;
+
+typedef void (*rvx__conv_block_kernel)(const rvx__conv_block *block);
+
+/* The kernel for `groups` rows of `positions` target voxels and `vectors` channel vectors;
+ * groups * positions * vectors <= RVX_BLOCK_SIZE. */
+rvx__conv_block_kernel RVX_KERNEL(rvx__conv_block_find)(int64_t groups, int64_t positions,
+                                                        int64_t vectors);
+
+#endif
