@@ -1,0 +1,293 @@
+/* A plan for a data set, by nnU-Net's rules (experiment_planning/experiment_planners of v2; the
+ * memory estimate there is replaced by a number of voxels). See recipe.h. */
+#include "engine/run/recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { EDGE_MIN = 4, ANISOTROPY = 3 };
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Linear interpolation between order statistics, as numpy.percentile; sorts `values`. */
+static double percentile(double *values, int64_t count, double percent)
+{
+    qsort(values, (size_t)count, sizeof *values, compare_doubles);
+    double position = percent / 100 * (double)(count - 1);
+    int64_t below = (int64_t)floor(position);
+    int64_t above = below + 1 < count ? below + 1 : below;
+    return values[below] + (values[above] - values[below]) * (position - (double)below);
+}
+
+/* ---- Spacing ----------------------------------------------------------------------------------
+ */
+
+static double spacing_percentile(double *work, const rvx_recipe_facts *facts, int axis,
+                                 double percent)
+{
+    for (int64_t i = 0; i < facts->case_count; i++)
+        work[i] = facts->spacings[i][axis];
+    return percentile(work, facts->case_count, percent);
+}
+
+/* Median edge in voxels, of the sizes as they are (target NULL) or after resampling. */
+static double size_median(double *work, const rvx_recipe_facts *facts, int axis,
+                          const double *target)
+{
+    for (int64_t i = 0; i < facts->case_count; i++) {
+        double size = (double)facts->sizes[i][axis];
+        work[i] = target ? round(size * facts->spacings[i][axis] / target[axis]) : size;
+    }
+    return percentile(work, facts->case_count, 50);
+}
+
+static void target_spacing(double target[3], double *work, const rvx_recipe_facts *facts)
+{
+    double size[3];
+    int coarse = 0;
+    for (int axis = 0; axis < 3; axis++) {
+        target[axis] = spacing_percentile(work, facts, axis, 50);
+        size[axis] = size_median(work, facts, axis, NULL);
+        if (target[axis] > target[coarse])
+            coarse = axis;
+    }
+    int a = (coarse + 1) % 3, b = (coarse + 2) % 3;
+    double other_spacing = fmax(target[a], target[b]), other_size = fmin(size[a], size[b]);
+    if (target[coarse] <= ANISOTROPY * other_spacing || size[coarse] * ANISOTROPY >= other_size)
+        return;
+    double fine = spacing_percentile(work, facts, coarse, 10);
+    target[coarse] = fmax(fine, other_spacing);
+}
+
+/* ---- Topology ---------------------------------------------------------------------------------
+ */
+
+/* Which axes are halved next: long enough, and not coarser than twice the finest such axis. A
+ * single axis is only halved while it is three edges long. */
+static int axes_to_pool(bool pool[3], const int64_t size[3], const double spacing[3])
+{
+    double finest = INFINITY;
+    int count = 0, last = 0;
+    for (int axis = 0; axis < 3; axis++)
+        if (size[axis] >= 2 * EDGE_MIN)
+            finest = fmin(finest, spacing[axis]);
+    for (int axis = 0; axis < 3; axis++) {
+        pool[axis] = size[axis] >= 2 * EDGE_MIN && spacing[axis] / finest < 2;
+        count += pool[axis];
+        last = pool[axis] ? axis : last;
+    }
+    return count == 1 && size[last] < 3 * EDGE_MIN ? 0 : count;
+}
+
+void rvx__recipe_set_topology(rvx_recipe *recipe, const double spacing[3], int64_t width_first,
+                              int64_t width_max)
+{
+    double now[3] = {spacing[0], spacing[1], spacing[2]};
+    int64_t size[3], divisor[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};
+    bool pool[3];
+    int64_t stage = 0;
+    memcpy(size, recipe->patch.size, sizeof size);
+    for (int axis = 0; axis < 3; axis++)
+        recipe->network.strides[0][axis] = 1;
+    while (stage + 1 < RVX_STAGES_MAX && axes_to_pool(pool, size, now)) {
+        double finest = fmin(now[0], fmin(now[1], now[2]));
+        for (int axis = 0; axis < 3; axis++) {
+            kernel[axis] = now[axis] / finest < 2 ? 3 : kernel[axis];
+            recipe->network.kernels[stage][axis] = kernel[axis];
+        }
+        stage++;
+        for (int axis = 0; axis < 3; axis++) {
+            recipe->network.strides[stage][axis] = pool[axis] ? 2 : 1;
+            divisor[axis] *= pool[axis] ? 2 : 1;
+            now[axis] *= pool[axis] ? 2 : 1;
+            size[axis] = pool[axis] ? (size[axis] + 1) / 2 : size[axis];
+        }
+    }
+    recipe->network.stages = stage + 1;
+    for (int axis = 0; axis < 3; axis++) {
+        recipe->network.kernels[stage][axis] = 3;
+        recipe->patch.size[axis] =
+            (recipe->patch.size[axis] + divisor[axis] - 1) / divisor[axis] * divisor[axis];
+    }
+    int64_t width = width_first;
+    for (int64_t i = 0; i <= stage; i++, width *= 2)
+        recipe->network.widths[i] = width < width_max ? width : width_max;
+}
+
+static int64_t axis_divisor(const rvx_recipe *recipe, int axis)
+{
+    int64_t divisor = 1;
+    for (int64_t i = 0; i < recipe->network.stages; i++)
+        divisor *= recipe->network.strides[i][axis];
+    return divisor;
+}
+
+/* Starts from a 256^3 box in the aspect of the spacing, clips it to the median case and takes the
+ * axis that covers most of its case down until the voxels fit. */
+static void patch_choose(rvx_recipe *recipe, const double median[3], int64_t voxels_max,
+                         int64_t width_first, int64_t width_max)
+{
+    const double *spacing = recipe->spacing;
+    double scale = 256 * cbrt(spacing[0] * spacing[1] * spacing[2]);
+    for (int axis = 0; axis < 3; axis++) {
+        double edge = fmin(round(scale / spacing[axis]), median[axis]);
+        recipe->patch.size[axis] = (int64_t)fmax(edge, 1);
+    }
+    rvx__recipe_set_topology(recipe, spacing, width_first, width_max);
+    for (;;) {
+        int64_t *size = recipe->patch.size;
+        if (size[0] * size[1] * size[2] <= voxels_max)
+            return;
+        int longest = 0;
+        for (int axis = 1; axis < 3; axis++)
+            if ((double)size[axis] / median[axis] > (double)size[longest] / median[longest])
+                longest = axis;
+        /* A shorter patch may be divided less often: ask its own topology for the step. */
+        int64_t divisor = axis_divisor(recipe, longest), before = size[longest];
+        if (before <= divisor)
+            return;
+        rvx_recipe shorter = *recipe;
+        shorter.patch.size[longest] = before - divisor;
+        rvx__recipe_set_topology(&shorter, spacing, width_first, width_max);
+        size[longest] = before - axis_divisor(&shorter, longest);
+        rvx__recipe_set_topology(recipe, spacing, width_first, width_max);
+    }
+}
+
+/* ---- The whole plan ---------------------------------------------------------------------------
+ */
+
+static int scheme_of(const char *channel_name)
+{
+    static const struct {
+        const char *name;
+        int scheme;
+    } schemes[] = {{"ct", RVX_NORMALISE_CT},
+                   {"nonorm", RVX_NORMALISE_NONE},
+                   {"rescale_0_1", RVX_NORMALISE_RESCALE},
+                   {"rescale_to_0_1", RVX_NORMALISE_RESCALE},
+                   {"rgb_to_0_1", RVX_NORMALISE_RESCALE}};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (strcasecmp(schemes[i].name, channel_name) == 0)
+            return schemes[i].scheme;
+    return RVX_NORMALISE_ZSCORE;
+}
+
+static rvx_status facts_check(const rvx_recipe_facts *facts, rvx_error *error)
+{
+    if (facts->case_count < 1)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "a plan needs at least one case");
+    if (facts->channels < 1 || facts->channels > RVX_CHANNELS_MAX)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "the data set has %lld channels; 1 to %d are supported",
+                         (long long)facts->channels, RVX_CHANNELS_MAX);
+    if (facts->classes < 2 || facts->classes >= RVX_CLASSES_MAX)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "the data set has %lld labels; 2 to %d are supported",
+                         (long long)facts->classes, RVX_CLASSES_MAX - 1);
+    for (int64_t i = 0; i < facts->case_count; i++)
+        for (int axis = 0; axis < 3; axis++)
+            if (facts->sizes[i][axis] < 1 || !(facts->spacings[i][axis] > 0) ||
+                !isfinite(facts->spacings[i][axis]))
+                return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                                 "case %lld has size %lld and spacing %g along %c", (long long)i,
+                                 (long long)facts->sizes[i][axis], facts->spacings[i][axis],
+                                 "xyz"[axis]);
+    return RVX_OK;
+}
+
+static rvx_status names_copy(rvx_recipe *recipe, const rvx_recipe_facts *facts, rvx_error *error)
+{
+    const char *ending = facts->file_ending ? facts->file_ending : ".nii.gz";
+    bool long_name = strlen(ending) >= RVX_NAME_BYTES;
+    for (int64_t i = 0; i < facts->channels; i++)
+        long_name |= strlen(facts->channel_names[i]) >= RVX_NAME_BYTES;
+    for (int64_t i = 0; i < facts->classes; i++)
+        long_name |= strlen(facts->labels[i]) >= RVX_NAME_BYTES;
+    if (long_name)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "a channel, label or file ending has more than %d bytes",
+                         RVX_NAME_BYTES - 1);
+    strcpy(recipe->file_ending, ending);
+    for (int64_t i = 0; i < facts->channels; i++)
+        strcpy(recipe->channel_names[i], facts->channel_names[i]);
+    for (int64_t i = 0; i < facts->classes; i++)
+        strcpy(recipe->labels[i], facts->labels[i]);
+    return RVX_OK;
+}
+
+static void normalisation_choose(rvx_recipe *recipe, const rvx_recipe_facts *facts)
+{
+    for (int64_t i = 0; i < facts->channels; i++) {
+        rvx_normalisation *channel = &recipe->normalisation[i];
+        int scheme = scheme_of(facts->channel_names[i]);
+        *channel = (rvx_normalisation){.scheme = scheme, .std = 1};
+        if (scheme == RVX_NORMALISE_CT && facts->ct)
+            *channel = facts->ct[i];
+        if (scheme == RVX_NORMALISE_CT && !facts->ct)
+            scheme = RVX_NORMALISE_ZSCORE; /* no statistics: the volume's own */
+        channel->scheme = scheme;
+    }
+}
+
+rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts, rvx_error *error)
+{
+    rvx_status status;
+    bool cpu = facts->scale == RVX_SCALE_CPU;
+    int64_t width_first = cpu ? 16 : 32, width_max = cpu ? 256 : 320;
+    int64_t patch_edge = cpu ? 64 : 128;
+    rvx__recipe_base(recipe);
+    double *work = malloc((size_t)(facts->case_count > 0 ? facts->case_count : 1) * sizeof *work);
+    if (!work)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for %lld cases",
+                         (long long)facts->case_count);
+    RVX_TRY(facts_check(facts, error));
+    recipe->network.in_channels = facts->channels;
+    recipe->network.classes = facts->classes;
+    RVX_TRY(names_copy(recipe, facts, error));
+    normalisation_choose(recipe, facts);
+    if (facts->has_ignore_label)
+        recipe->loss.ignore_label = facts->classes;
+
+    double median[3];
+    recipe->spacing_native = false;
+    target_spacing(recipe->spacing, work, facts);
+    for (int axis = 0; axis < 3; axis++)
+        median[axis] = fmax(1, size_median(work, facts, axis, recipe->spacing));
+    patch_choose(recipe, median, patch_edge * patch_edge * patch_edge, width_first, width_max);
+
+    const int64_t *size = recipe->patch.size;
+    int thin = size[1] < size[0] ? 1 : 0;
+    thin = size[2] < size[thin] ? 2 : thin;
+    int64_t longest = size[0] > size[1] ? size[0] : size[1];
+    longest = size[2] > longest ? size[2] : longest;
+    for (int axis = 0; axis < 3 && longest > ANISOTROPY * size[thin]; axis++)
+        recipe->augmentation.rotation_degrees[axis] = axis == thin ? 180 : 0;
+
+    if (cpu) {
+        recipe->training.steps = 1000;
+        recipe->training.steps_per_epoch = 50;
+        recipe->training.validation_every = 100;
+        recipe->training.checkpoint_every = 50;
+    }
+    recipe->training.time_limit_minutes = facts->time_limit_minutes;
+    recipe->training.seed = facts->seed;
+    recipe->training.threads = facts->threads;
+    recipe->memory.budget_bytes = facts->budget_bytes;
+    if (facts->case_count < recipe->fold.count) {
+        recipe->fold.count = facts->case_count < 2 ? 2 : facts->case_count;
+        recipe->fold.index = facts->case_count < 2 ? -1 : 0;
+    }
+    status = rvx__recipe_check(recipe, error);
+cleanup:
+    free(work);
+    if (status != RVX_OK)
+        rvx__recipe_free(recipe);
+    return status;
+}
