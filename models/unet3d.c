@@ -5,12 +5,15 @@
  * stages, 32 .. 320. */
 #include "models/models.h"
 
-static rvx_value unit(rvx_graph *g, rvx_value x, int index, int channels, const int stride[3])
+static rvx_value unit(rvx_graph *g, rvx_value x, int index, int channels, const int kernel[3],
+                      const int stride[3])
 {
     rvx__scope_push(g, "unit%d", index);
     rvx__scope_push(g, "conv");
     x = rvx__conv(g, x,
-                  (rvx_conv){.channels = channels, .stride = {stride[0], stride[1], stride[2]}});
+                  (rvx_conv){.channels = channels,
+                             .kernel = {kernel[0], kernel[1], kernel[2]},
+                             .stride = {stride[0], stride[1], stride[2]}});
     rvx__scope_pop(g);
     rvx__scope_push(g, "norm");
     x = rvx__norm_act(g, x, 0, 1e-5f, 0.01f);
@@ -19,10 +22,13 @@ static rvx_value unit(rvx_graph *g, rvx_value x, int index, int channels, const 
     return x;
 }
 
-static rvx_value stage(rvx_graph *g, rvx_value x, int depth, int channels, const int stride[3])
+/* `depth` units at the width and with the kernel of that level. */
+static rvx_value stage(rvx_graph *g, rvx_value x, const rvx_model_config *config, int level,
+                       const int stride[3])
 {
-    for (int i = 0; i < depth; i++)
-        x = unit(g, x, i, channels, i == 0 ? stride : (int[3]){1, 1, 1});
+    for (int i = 0; i < config->depth; i++)
+        x = unit(g, x, i, config->widths[level], config->kernels[level],
+                 i == 0 ? stride : (int[3]){1, 1, 1});
     return x;
 }
 
@@ -33,7 +39,7 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
     int last = config->stage_count - 1;
     for (int level = 0; level <= last; level++) {
         rvx__scope_push(g, "enc%d", level);
-        x = stage(g, x, config->depth, config->widths[level], config->strides[level]);
+        x = stage(g, x, config, level, config->strides[level]);
         rvx__scope_pop(g);
         skip[level] = x;
     }
@@ -43,7 +49,7 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
         x = rvx__conv_transpose(g, x, config->widths[level], config->strides[level + 1]);
         rvx__scope_pop(g);
         x = rvx__concat(g, x, skip[level]);
-        x = stage(g, x, config->depth, config->widths[level], (int[3]){1, 1, 1});
+        x = stage(g, x, config, level, (int[3]){1, 1, 1});
         rvx__scope_pop(g);
         if (level == 0 || config->deep_supervision) {
             rvx__scope_push(g, "head%d", level);

@@ -13,6 +13,7 @@ typedef struct rvx_model_config {
     int stage_count;
     int widths[RVX_STAGES_MAX];     /* channels per stage, finest first */
     int strides[RVX_STAGES_MAX][3]; /* d, h, w on entering the stage; stage 0 is {1, 1, 1} */
+    int kernels[RVX_STAGES_MAX][3]; /* d, h, w of the stage's convolutions: 1 or 3; 0 means 3 */
     int depth;                      /* convolutions (unet3d) or couplings (revunet3d) per stage */
     int groups;                     /* revunet3d: largest number of normalisation groups */
     bool deep_supervision;          /* unet3d: logits of coarser stages too */

@@ -1,0 +1,51 @@
+/* Inference over a volume of any size: whole, or in overlapping tiles. Owns: tile positions,
+ * Gaussian weights, mirroring, and the window of slices under construction. Invariant: logits of
+ * the whole volume never exist; slices are handed on, in order, as soon as no later tile touches
+ * them, so memory is one tile's plan plus (patch depth x height x width x classes) floats.
+ *
+ * Tiles as nnU-Net places them: step = fraction of the patch, evenly spread from edge to edge;
+ * weights exp(-((i - centre) / (patch / 8))^2 / 2) per axis; logits averaged over tiles and
+ * mirrorings. */
+#ifndef RVX_INFER_H
+#define RVX_INFER_H
+
+#include "engine/graph/network.h"
+#include "engine/run/session.h"
+
+typedef struct rvx_inference rvx_inference;
+
+typedef struct rvx_inference_options {
+    int64_t patch[3]; /* d, h, w: a multiple of the network's strides */
+    double tile_step; /* fraction of the patch between tiles: 0.5; 1 = no overlap */
+    bool gaussian;
+    bool mirror[3]; /* average over flips along these axes: d, h, w */
+    int threads;
+    rvx_isa isa;
+    int64_t budget_bytes; /* 0: none */
+} rvx_inference_options;
+
+/* Slices z_first .. z_first + z_count - 1 of the averaged logits, [z][h][w][classes]. */
+typedef rvx_status (*rvx_slab_sink)(void *context, const float *logits, int64_t z_first,
+                                    int64_t z_count, rvx_error *error);
+
+rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *model,
+                                 const rvx_model_config *config,
+                                 const rvx_inference_options *options, rvx_error *error);
+void rvx__inference_free(rvx_inference *inference);
+
+/* Its session, for the parameters. */
+rvx_session *rvx__inference_session(rvx_inference *inference);
+/* Copies the parameters of another session of the same network, by name. */
+rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_session *from,
+                                          rvx_error *error);
+
+/* Bytes that a run over a volume of that size holds, beyond the image itself. */
+int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[3]);
+
+/* image: [d][h][w][channels] with size d, h, w. Smaller than the patch: padded with zeros around.
+ */
+rvx_status rvx__inference_run(rvx_inference *inference, const float *image, const int64_t size[3],
+                              rvx_slab_sink sink, void *sink_context, rvx_poll poll,
+                              void *poll_context, rvx_error *error);
+
+#endif
