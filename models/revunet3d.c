@@ -1,8 +1,9 @@
 /* Partially reversible 3D U-Net (Bruegger, Baumgartner, Konukoglu 2019). Stem 3^3 conv without
  * bias. Encoder: max-pool, 1^3 conv, reversible sequence; decoder: reversible sequence, 1^3 conv,
  * trilinear upsampling, skip ADDED. F = G = group norm on half the channels, leaky ReLU 0.01, 3^3
- * conv without bias. 12,365,283 parameters with 4 inputs, 3 classes, widths 60 .. 480, depth 1. The
- * paper ends in a sigmoid per overlapping region; here the logits are those of exclusive classes.
+ * conv without bias. 12,365,283 parameters with 4 inputs, 3 classes, widths 60 .. 480, depth 1;
+ * 18,248,403 with encoder depth 2 ("fat"). The paper ends in a sigmoid per overlapping region; here
+ * the logits are those of exclusive classes.
  */
 #include "models/models.h"
 
@@ -28,10 +29,10 @@ static rvx_value branch(rvx_graph *g, rvx_value x, const void *argument)
     return x;
 }
 
-static rvx_value sequence(rvx_graph *g, rvx_value x, const rvx_model_config *config)
+static rvx_value sequence(rvx_graph *g, rvx_value x, const rvx_model_config *config, int depth)
 {
-    for (int i = 0; i < config->depth; i++) {
-        rvx__scope_push(g, "couple%d", i);
+    for (int i = 0; i < depth; i++) {
+        rvx__scope_push(g, "block%d", i);
         x = rvx__couple(g, x, branch, branch, config);
         rvx__scope_pop(g);
     }
@@ -51,6 +52,7 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
 {
     rvx_value skip[RVX_STAGES_MAX];
     int last = config->stage_count - 1;
+    int decoder_depth = config->decoder_depth ? config->decoder_depth : config->depth;
     rvx__scope_push(g, "stem");
     x = rvx__conv(g, x, (rvx_conv){.channels = config->widths[0], .no_bias = true});
     rvx__scope_pop(g);
@@ -58,17 +60,17 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
         rvx__scope_push(g, "enc%d", level);
         if (level > 0) {
             x = rvx__max_pool(g, x, config->strides[level]);
-            x = pointwise(g, x, "down", config->widths[level]);
+            x = pointwise(g, x, "expand", config->widths[level]);
         }
-        x = sequence(g, x, config);
+        x = sequence(g, x, config, config->depth);
         rvx__scope_pop(g);
         skip[level] = x;
     }
     for (int level = last; level >= 0; level--) {
         rvx__scope_push(g, "dec%d", level);
-        x = sequence(g, x, config);
+        x = sequence(g, x, config, decoder_depth);
         if (level > 0) {
-            x = pointwise(g, x, "up", config->widths[level - 1]);
+            x = pointwise(g, x, "reduce", config->widths[level - 1]);
             x = rvx__upsample(g, x, config->strides[level]);
             x = rvx__add(g, x, skip[level - 1]);
         }

@@ -24,9 +24,9 @@ static rvx_value unit(rvx_graph *g, rvx_value x, int index, int channels, const 
 
 /* `depth` units at the width and with the kernel of that level. */
 static rvx_value stage(rvx_graph *g, rvx_value x, const rvx_model_config *config, int level,
-                       const int stride[3])
+                       int depth, const int stride[3])
 {
-    for (int i = 0; i < config->depth; i++)
+    for (int i = 0; i < depth; i++)
         x = unit(g, x, i, config->widths[level], config->kernels[level],
                  i == 0 ? stride : (int[3]){1, 1, 1});
     return x;
@@ -37,9 +37,10 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
 {
     rvx_value skip[RVX_STAGES_MAX];
     int last = config->stage_count - 1;
+    int decoder_depth = config->decoder_depth ? config->decoder_depth : config->depth;
     for (int level = 0; level <= last; level++) {
         rvx__scope_push(g, "enc%d", level);
-        x = stage(g, x, config, level, config->strides[level]);
+        x = stage(g, x, config, level, config->depth, config->strides[level]);
         rvx__scope_pop(g);
         skip[level] = x;
     }
@@ -49,7 +50,7 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
         x = rvx__conv_transpose(g, x, config->widths[level], config->strides[level + 1]);
         rvx__scope_pop(g);
         x = rvx__concat(g, x, skip[level]);
-        x = stage(g, x, config, level, (int[3]){1, 1, 1});
+        x = stage(g, x, config, level, decoder_depth, (int[3]){1, 1, 1});
         rvx__scope_pop(g);
         if (level == 0 || config->deep_supervision) {
             rvx__scope_push(g, "head%d", level);

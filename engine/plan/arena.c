@@ -62,15 +62,21 @@ static bool add_scratch(rvx_plan *plan)
     return true;
 }
 
-/* Parameters in one block, gradients and optimiser slots in blocks of the same shape after it. */
+/* Parameters in one block, trained ones first, gradients and optimiser slots in blocks of the same
+ * shape after it. */
 static int64_t lay_persistent(rvx_plan *plan)
 {
     const rvx_graph *graph = plan->graph;
-    for (int32_t v = 0; v < graph->value_count; v++) {
-        if (graph->values[v].kind != RVX_VALUE_PARAMETER)
-            continue;
-        plan->parameter_position[v] = plan->parameter_bytes;
-        plan->parameter_bytes += align(rvx__shape_count(graph->values[v].shape) * 4, 64);
+    for (int untrained = 0; untrained < 2; untrained++) {
+        for (int32_t v = 0; v < graph->value_count; v++) {
+            if (graph->values[v].kind != RVX_VALUE_PARAMETER ||
+                (plan->gradient_instance[v] < 0) != untrained)
+                continue;
+            plan->parameter_position[v] = plan->parameter_bytes;
+            plan->parameter_bytes += align(rvx__shape_count(graph->values[v].shape) * 4, 64);
+        }
+        if (!untrained)
+            plan->trained_bytes = plan->parameter_bytes;
     }
     plan->parameter_bytes = align(plan->parameter_bytes + VECTOR_SLACK, ALIGNMENT);
     bool training = plan->options.loss_count > 0;

@@ -94,13 +94,14 @@ typedef struct rvx_plan {
         buffer_capacity;
     int32_t forward_step_count;
     int32_t *value_instance;    /* per value: its instance at the end of the run; -1 */
-    int32_t *gradient_instance; /* per value: parameters only */
+    int32_t *gradient_instance; /* per value: trained parameters only; -1 */
 
     rvx_plan_options options;
     int64_t arena_bytes;
     int64_t parameter_offset, gradient_offset,
         slot_offset;             /* three blocks of parameter_bytes each */
-    int64_t parameter_bytes;     /* padded to 64 bytes per parameter */
+    int64_t parameter_bytes;     /* every parameter padded to 64 bytes */
+    int64_t trained_bytes;       /* the trained ones stand first: this much of the block */
     int64_t *parameter_position; /* per value: bytes from parameter_offset */
     int32_t peak_step;
     int64_t

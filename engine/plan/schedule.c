@@ -260,10 +260,11 @@ static void backward_split(schedule *s, int32_t n)
 static int32_t gradient_of(schedule *s, int32_t value, bool *first)
 {
     *first = s->gradient[value] < 0;
-    if (*first)
-        s->gradient[value] = s->plan->gradient_instance[value] >= 0
-                                 ? s->plan->gradient_instance[value]
-                                 : new_instance(s, value, true);
+    if (*first) {
+        s->gradient[value] = new_instance(s, value, true);
+        if (s->plan->graph->values[value].kind == RVX_VALUE_PARAMETER)
+            s->plan->gradient_instance[value] = s->gradient[value];
+    }
     return s->gradient[value];
 }
 
@@ -359,10 +360,6 @@ static void add_persistent(schedule *s)
     for (int32_t v = 0; v < graph->value_count; v++)
         if (graph->values[v].kind != RVX_VALUE_RESULT)
             instance_of(s, v);
-    if (s->plan->options.loss_count)
-        for (int32_t v = 0; v < graph->value_count; v++)
-            if (graph->values[v].kind == RVX_VALUE_PARAMETER)
-                s->plan->gradient_instance[v] = new_instance(s, v, true);
 }
 
 static void schedule_all(schedule *s)

@@ -7,7 +7,7 @@ enum { PIECE_FLOATS = 1 << 14 };
 
 int rvx__optimizer_slots(const rvx_optimizer *optimizer)
 {
-    return optimizer->kind == RVX_OPTIMIZER_ADAMW ? 2 : 1;
+    return optimizer->name == RVX_OPTIMIZER_ADAMW ? 2 : 1;
 }
 
 double rvx__optimizer_rate(const rvx_optimizer *o, int64_t step)
@@ -18,7 +18,7 @@ double rvx__optimizer_rate(const rvx_optimizer *o, int64_t step)
     double t = span > 0 ? (double)(step - o->warmup_steps) / span : 0;
     t = t > 1 ? 1 : t;
     if (o->schedule == RVX_SCHEDULE_POLY)
-        return o->learning_rate * pow(1 - t, 0.9);
+        return o->learning_rate * pow(1 - t, o->poly_power);
     if (o->schedule == RVX_SCHEDULE_COSINE)
         return o->learning_rate * 0.5 * (1 + cos(3.14159265358979323846 * t));
     return o->learning_rate;
@@ -65,15 +65,15 @@ static void sgd_piece(const rvx_optimizer *o, float *p, const float *g, float *m
     for (int64_t i = 0; i < count; i++) {
         float gradient = g[i] * scale + decay * p[i];
         m[i] = momentum * m[i] + gradient;
-        p[i] -= rate * (gradient + momentum * m[i]);
+        p[i] -= rate * (o->nesterov ? gradient + momentum * m[i] : m[i]);
     }
 }
 
 static void adamw_piece(const rvx_optimizer *o, float *p, const float *g, float *m, float *v,
                         int64_t count, float scale, float rate, int64_t step)
 {
-    float beta1 = (float)o->momentum, beta2 = (float)o->beta2, epsilon = (float)o->epsilon;
-    float correction1 = (float)(1 - pow(o->momentum, (double)(step + 1)));
+    float beta1 = (float)o->beta1, beta2 = (float)o->beta2, epsilon = (float)o->epsilon;
+    float correction1 = (float)(1 - pow(o->beta1, (double)(step + 1)));
     float correction2 = (float)sqrt(1 - pow(o->beta2, (double)(step + 1)));
     float keep = 1.0f - rate * (float)o->weight_decay, size = rate / correction1;
     for (int64_t i = 0; i < count; i++) {
@@ -100,7 +100,7 @@ double rvx__optimizer_step(const rvx_optimizer *o, rvx_session *session, int64_t
     for (int64_t piece = 0; piece < pieces; piece++) {
         int64_t begin = piece * PIECE_FLOATS, left = count - begin;
         int64_t here = left < PIECE_FLOATS ? left : PIECE_FLOATS;
-        if (o->kind == RVX_OPTIMIZER_ADAMW)
+        if (o->name == RVX_OPTIMIZER_ADAMW)
             adamw_piece(o, p + begin, g + begin, m + begin, v + begin, here, scale, rate, step);
         else
             sgd_piece(o, p + begin, g + begin, m + begin, here, scale, rate);

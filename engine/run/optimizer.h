@@ -3,30 +3,26 @@
 #ifndef RVX_OPTIMIZER_H
 #define RVX_OPTIMIZER_H
 
+#include "engine/run/recipe.h"
 #include "engine/run/session.h"
 
-typedef enum rvx_optimizer_kind { RVX_OPTIMIZER_SGD, RVX_OPTIMIZER_ADAMW } rvx_optimizer_kind;
-typedef enum rvx_schedule_kind {
-    RVX_SCHEDULE_CONSTANT,
-    RVX_SCHEDULE_POLY,
-    RVX_SCHEDULE_COSINE
-} rvx_schedule_kind;
-
 typedef struct rvx_optimizer {
-    rvx_optimizer_kind kind;
+    rvx_optimizer_name name;
     double learning_rate, weight_decay;
-    double momentum; /* SGD: Nesterov momentum as in PyTorch; AdamW: beta1 */
-    double beta2, epsilon;
-    double gradient_clip; /* largest L2 norm of all gradients together; 0: none */
-    rvx_schedule_kind schedule;
+    double momentum; /* SGD */
+    bool nesterov;
+    double beta1, beta2, epsilon; /* AdamW */
+    double gradient_clip;         /* largest L2 norm of all gradients together; 0: none */
+    rvx_schedule schedule;
+    double poly_power;
     int64_t warmup_steps, total_steps;
 } rvx_optimizer;
 
 /* Float32 copies of the parameters that the rule keeps: SGD 1, AdamW 2. */
 int rvx__optimizer_slots(const rvx_optimizer *optimizer);
 
-/* Learning rate of step 0 .. total_steps - 1: constant, poly (1 - t/T)^0.9 or cosine to 0, after a
- * linear warm-up. */
+/* Learning rate of step 0 .. total_steps - 1: constant, poly (1 - t/T)^power or cosine to 0, after
+ * a linear warm-up. */
 double rvx__optimizer_rate(const rvx_optimizer *optimizer, int64_t step);
 
 /* Clips and applies the gradients of `session`; returns the gradient norm before clipping (NaN or

@@ -168,7 +168,7 @@ float *rvx__session_slot(const rvx_session *session, int slot)
 
 int64_t rvx__session_parameter_floats(const rvx_session *session)
 {
-    return session->plan->parameter_bytes / (int64_t)sizeof(float);
+    return session->plan->trained_bytes / (int64_t)sizeof(float);
 }
 
 const rvx_plan *rvx__session_plan(const rvx_session *session) { return session->plan; }

@@ -1,0 +1,262 @@
+/* Revoxel: trains and runs 3D medical segmentation networks on whole volumes. The only public
+ * header.
+ *
+ * Conventions
+ *   Status     every function that can fail returns rvx_status and fills the caller's rvx_error
+ * (may be NULL) with one sentence: which file, which field, what was expected. The library never
+ * prints, exits, aborts or reads the environment. Options    option structs begin with
+ * struct_bytes; start from RVX_OPTIONS(type), which sets it and zeroes the rest. Zero always means
+ * the default. Newer libraries accept older structs. Geometry   as in ITK: LPS millimetres, origin
+ * = centre of the first voxel, direction columns = unit vectors of the index axes x, y, z. Voxel
+ * (x, y, z) is element (z * Y + y) * X + x. Ownership  strings returned through char ** are freed
+ * with rvx_string_free; handles with their close. Threads    a handle is used by one thread at a
+ * time; different handles are independent. Results do not depend on the number of threads. Progress
+ * callbacks come from the calling thread; a nonzero return stops the work with RVX_CANCELLED and
+ *              leaves handles usable and files whole. */
+#ifndef REVOXEL_H
+#define REVOXEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RVX_API __attribute__((visibility("default")))
+#else
+#define RVX_API
+#endif
+
+#define RVX_VERSION_MAJOR 0
+#define RVX_VERSION_MINOR 1
+#define RVX_VERSION_PATCH 0
+
+#ifndef RVX_STATUS_DEFINED
+#define RVX_STATUS_DEFINED
+typedef enum rvx_status {
+    RVX_OK = 0,
+    RVX_ERROR_ARGUMENT = 1,    /* a value given makes no sense */
+    RVX_ERROR_FORMAT = 2,      /* a file is not what it says it is */
+    RVX_ERROR_IO = 3,          /* the operating system refused */
+    RVX_ERROR_MEMORY = 4,      /* does not fit the memory or the budget */
+    RVX_ERROR_UNSUPPORTED = 5, /* valid, but not something this build or device can do */
+    RVX_ERROR_NUMERIC = 6,     /* NaN or infinity where a finite number was needed */
+    RVX_CANCELLED = 7          /* a callback asked to stop */
+} rvx_status;
+
+typedef struct rvx_error {
+    rvx_status status;
+    char message[1024];
+} rvx_error;
+#endif
+
+/* rvx_train_options o = RVX_OPTIONS(rvx_train_options); (C and C++) */
+#ifdef __cplusplus
+#define RVX_OPTIONS(type) (type{sizeof(type)})
+#else
+#define RVX_OPTIONS(type) ((type){.struct_bytes = sizeof(type)})
+#endif
+
+RVX_API const char *rvx_version(void);    /* "0.1.0" */
+RVX_API void rvx_string_free(char *text); /* NULL is legal */
+
+/* ---- progress
+ * -------------------------------------------------------------------------------------- */
+
+typedef struct rvx_progress {
+    size_t struct_bytes;
+    const char *phase;        /* "load", "train", "validate", "predict", "synth", "evaluate" */
+    const char *item;         /* case or file at hand; may be NULL */
+    int64_t done, total;      /* steps, tiles or cases of this phase */
+    double loss;              /* training: moving average; else NaN */
+    double learning_rate;     /* training; else 0 */
+    double dice;              /* last mean foreground Dice in validation; NaN: none yet */
+    double voxels_per_second; /* through the network */
+    double seconds_left;      /* estimate for the phase; negative: unknown */
+    int64_t memory_bytes;     /* resident memory of the process now */
+} rvx_progress;
+
+typedef int (*rvx_progress_callback)(void *context, const rvx_progress *progress);
+
+/* ---- data
+ * ------------------------------------------------------------------------------------------ */
+
+typedef struct rvx_synth_options {
+    size_t struct_bytes;
+    int64_t cases;      /* default 10 */
+    int64_t test_cases; /* held-out cases in imagesTs and labelsTs; default 0 */
+    int64_t size[3];    /* x, y, z voxels; default 64, 64, 64 */
+    uint64_t seed;
+    const char *anatomy; /* folder of label maps to use as anatomy instead of the phantom; NULL */
+    const char *merge;   /* with anatomy: groups of values, "2,41;3,42;..." = label 1, 2, ...; NULL:
+                            by frequency */
+    double spacing_mm;   /* with anatomy: resample to this; 0: as it is */
+    int threads;         /* 0: all cores */
+    rvx_progress_callback progress;
+    void *context;
+} rvx_synth_options;
+
+/* Writes a simulated 3D B-mode ultrasound dataset in nnU-Net's raw layout into the folder `out`.
+ * Same seed, same bytes. Memory: a few slabs, whatever the size. */
+RVX_API rvx_status rvx_synth(const char *out, const rvx_synth_options *options, rvx_error *error);
+
+/* Text about a volume or a dataset folder: shape, spacing, orientation, type, range, label counts.
+ */
+RVX_API rvx_status rvx_inspect(char **text, const char *path, rvx_error *error);
+
+/* ---- networks and plans
+ * ---------------------------------------------------------------------------- */
+
+typedef struct rvx_models_options {
+    size_t struct_bytes;
+    const char *name; /* NULL: all */
+    int in_channels;  /* 0: the published network's */
+    int classes;
+    const int64_t *widths; /* channels per stage, finest first; NULL: the published ones */
+    int width_count;
+    int64_t size[3]; /* x, y, z; 0: 128 each */
+    int json;
+} rvx_models_options;
+
+/* Parameters, output shape and FLOPs per voxel of the networks, as a table or as JSON (an array of
+ * objects with name, parameters, output_shape [n, classes, z, y, x], flops_per_voxel). */
+RVX_API rvx_status rvx_models(char **text, const rvx_models_options *options, rvx_error *error);
+
+typedef struct rvx_plan_settings {
+    size_t struct_bytes;
+    const char *network; /* default "unet3d" */
+    const char *out;  /* where plan.json goes; NULL: DATASET/plan.json is NOT written, text only */
+    int64_t patch[3]; /* x, y, z; 0: chosen from the dataset */
+    int patch_whole;  /* train on whole volumes */
+    const int64_t *widths;
+    int width_count;
+    int64_t steps;  /* 0: chosen */
+    double minutes; /* time the default steps are chosen for, on this many threads; 0: 8 */
+    int fold;       /* 1 .. folds: validate on it; 0: fold 1; negative: train on all cases */
+    uint64_t seed;
+    int threads;
+    int64_t budget_bytes; /* memory that training may take; 0: what the machine has */
+    rvx_progress_callback progress;
+    void *context;
+} rvx_plan_settings;
+
+/* Reads the dataset's fingerprint and makes the training plan: one editable JSON. `text` receives
+ * it. */
+RVX_API rvx_status rvx_plan_dataset(char **text, const char *dataset,
+                                    const rvx_plan_settings *settings, rvx_error *error);
+
+/* ---- training
+ * -------------------------------------------------------------------------------------- */
+
+typedef struct rvx_train_options {
+    size_t struct_bytes;
+    const char *plan; /* plan.json; NULL: made as rvx_plan_dataset does, from `settings` */
+    rvx_plan_settings settings; /* used where plan is NULL; struct_bytes 0: defaults */
+    int resume;                 /* go on from RUN's latest checkpoint, bit for bit */
+    int threads;                /* 0: the plan's, else all cores */
+    int no_validation_output;   /* leave out the final prediction of the validation cases */
+    rvx_progress_callback progress;
+    void *context;
+} rvx_train_options;
+
+/* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,
+ * metrics.jsonl, TensorBoard events, latest.safetensors, best.safetensors, and with validation
+ * cases validation/ and validation.json. */
+RVX_API rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *options,
+                             rvx_error *error);
+
+/* ---- segmenting files
+ * ------------------------------------------------------------------------------ */
+
+typedef struct rvx_predict_options {
+    size_t struct_bytes;
+    int use_latest;       /* latest.safetensors instead of best.safetensors */
+    double tile_step;     /* fraction of the patch; 0: the plan's */
+    int mirror;           /* average over mirrorings along the plan's mirror axes */
+    int whole;            /* whole volume in one piece */
+    int probabilities;    /* also CASE_prob_<label>.nii.gz, uint8 0 .. 255 per class */
+    int64_t budget_bytes; /* refuse what needs more; 0: none */
+    int threads;
+    rvx_progress_callback progress;
+    void *context;
+} rvx_predict_options;
+
+/* Segments images (files, CASE_0000.nii.gz with its other channels beside it, or folders of such)
+ * into out/CASE.nii.gz on exactly the input's grid. `run`: a run folder or a model file. */
+RVX_API rvx_status rvx_predict(const char *run, const char *const *images, int64_t image_count,
+                               const char *out, const rvx_predict_options *options,
+                               rvx_error *error);
+
+/* ---- judging
+ * --------------------------------------------------------------------------------------- */
+
+typedef struct rvx_evaluate_options {
+    size_t struct_bytes;
+    const char *out;     /* metrics as JSON; NULL: none */
+    double tolerance_mm; /* of the normalised surface dice; 0: 1 mm */
+    int threads;
+    rvx_progress_callback progress;
+    void *context;
+} rvx_evaluate_options;
+
+/* Compares label maps of equal name; `table` receives a table for the screen. */
+RVX_API rvx_status rvx_evaluate(char **table, const char *predictions, const char *references,
+                                const rvx_evaluate_options *options, rvx_error *error);
+
+typedef struct rvx_report_options {
+    size_t struct_bytes;
+    const char *out; /* default RUN/report.html */
+    int cases_max;   /* overlays of so many worst cases; 0: 12 */
+} rvx_report_options;
+
+/* One self-contained HTML file about a run: curves, metrics, overlays, worst cases first. */
+RVX_API rvx_status rvx_report(const char *run, const rvx_report_options *options, rvx_error *error);
+
+/* ---- segmenting in memory: for applications that embed the library
+ * ---------------------------------- */
+
+typedef struct rvx_grid {
+    int64_t size[3];        /* voxels along x, y, z */
+    double spacing[3];      /* mm */
+    double origin[3];       /* LPS mm */
+    double direction[3][3]; /* [row][axis] */
+} rvx_grid;
+
+typedef struct rvx_segmenter
+    rvx_segmenter; /* a model ready to run; holds memory of its own budget */
+
+typedef struct rvx_segmenter_options {
+    size_t struct_bytes;
+    int64_t budget_bytes; /* 0: none */
+    int threads;
+    int mirror;
+} rvx_segmenter_options;
+
+/* `model`: a .safetensors file or a run folder. */
+RVX_API rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
+                                      const rvx_segmenter_options *options, rvx_error *error);
+RVX_API void rvx_segmenter_close(rvx_segmenter *segmenter); /* NULL is legal */
+
+RVX_API int rvx_segmenter_channels(const rvx_segmenter *segmenter);
+RVX_API int rvx_segmenter_classes(const rvx_segmenter *segmenter); /* background included */
+RVX_API const char *rvx_segmenter_label(const rvx_segmenter *segmenter,
+                                        int label); /* lives as long as the handle */
+
+/* Memory that a run on such a grid takes at most, in bytes, without running. */
+RVX_API rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter,
+                                       const rvx_grid *grid, rvx_error *error);
+
+/* channels[i]: float32 voxels of channel i on `grid`; labels: uint8 voxels on the same grid,
+ * written. */
+RVX_API rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
+                                     const float *const *channels, const rvx_grid *grid,
+                                     rvx_progress_callback progress, void *context,
+                                     rvx_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
