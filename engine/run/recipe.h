@@ -11,9 +11,9 @@
 
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/graph/network.h"
 
 enum {
-    RVX_STAGES_MAX = 8,
     RVX_CLASSES_MAX = 256,
     RVX_CHANNELS_MAX = 8,
     RVX_NAME_BYTES = 64, /* of any name, with the terminating zero */
