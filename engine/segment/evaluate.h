@@ -1,0 +1,73 @@
+/* Evaluation of a folder of predictions. Owns: pairing of files, class means and their form on disk
+ * and on screen. Invariant: every reference case is either evaluated or named in an error; nothing
+ * is left out silently. */
+#ifndef RVX_SEGMENT_EVALUATE_H
+#define RVX_SEGMENT_EVALUATE_H
+
+#include "engine/base/text.h"
+#include "engine/segment/classes.h"
+
+typedef struct rvx_evaluation_case {
+    char *name; /* file name without its ending */
+    char *prediction_path, *reference_path;
+    double spacing[3];          /* mm along x, y, z */
+    rvx_class_metrics *metrics; /* one per class */
+} rvx_evaluation_case;
+
+typedef struct rvx_evaluation {
+    rvx_class_list list;
+    double tolerance_mm;
+    rvx_evaluation_case *cases; /* in order of name */
+    int64_t case_count;
+    char **unmatched; /* prediction files that have no reference: reported, not evaluated */
+    int64_t unmatched_count;
+} rvx_evaluation;
+
+typedef struct rvx_evaluate_params {
+    const char *dataset_json; /* NULL: dataset.json beside or in the reference folder, if there */
+    const rvx_label_class *classes; /* NULL: from dataset.json, else every label that occurs */
+    int64_t class_count;
+    bool allow_missing;  /* evaluate the cases that have a prediction, at least one */
+    double tolerance_mm; /* 0: RVX_TOLERANCE_DEFAULT_MM */
+    int threads;
+    /* Called after each case; false stops with RVX_CANCELLED. May be NULL. */
+    bool (*progress)(void *context, const rvx_evaluation *evaluation, int64_t done, int64_t count);
+    void *context;
+} rvx_evaluate_params;
+
+/* Compares PREDICTIONS/CASE.nii.gz with REFERENCES/CASE.nii.gz (or .nii) for every reference.
+ * Refused, with the file named: a missing prediction, grids that differ by more than 1 % of the
+ * smallest spacing, labels that dataset.json does not declare. Holds one case in memory. The result
+ * is freed with rvx__evaluation_free, also after an error. */
+rvx_status rvx__evaluate(rvx_evaluation *evaluation, const char *predictions,
+                         const char *references, const rvx_evaluate_params *params,
+                         rvx_error *error);
+/* One pair of label maps, added as a case; `name` may be NULL (from the reference's file). The
+ * class list must be set. */
+rvx_status rvx__evaluation_add(rvx_evaluation *evaluation, const char *name,
+                               const char *prediction_path, const char *reference_path, int threads,
+                               rvx_error *error);
+void rvx__evaluation_free(rvx_evaluation *evaluation); /* of a zeroed struct is legal */
+
+/* Mean of a field over the cases where it is defined; NaN where it is nowhere. `defined` may be
+ * NULL. */
+double rvx__evaluation_class_mean(const rvx_evaluation *evaluation, int64_t class_index, int field,
+                                  int64_t *defined);
+/* Mean over the classes of one case, and over all classes of their class means. */
+double rvx__evaluation_case_mean(const rvx_evaluation *evaluation, int64_t case_index, int field);
+double rvx__evaluation_mean(const rvx_evaluation *evaluation, int field);
+
+/* Case indices, lowest mean Dice first, undefined last, ties by name. order: case_count entries. */
+void rvx__evaluation_order(int64_t *order, const rvx_evaluation *evaluation);
+
+/* cases[].{case, prediction, reference, spacing_mm, classes[].{label, name, dice, ...}, mean},
+ * classes[].{label, name, mean, defined_cases}, mean.{dice, ...}; undefined values are null. */
+rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *path,
+                                 rvx_error *error);
+/* For a screen: one table by class, one by case, worst first. */
+void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation);
+
+/* Length of the name without a volume ending (.nii.gz, .nii), or -1 where it has none. */
+int64_t rvx__case_name_bytes(const char *file_name);
+
+#endif
