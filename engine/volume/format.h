@@ -37,6 +37,8 @@ typedef struct rvx__format {
 
 extern const rvx__format rvx__format_nifti;
 extern const rvx__format *const rvx__formats[]; /* NULL-terminated */
+/* The format that writes files of this name, by its ending; NULL where there is none. */
+const rvx__format *rvx__format_find(const char *path);
 
 int64_t rvx__voxel_type_bytes(rvx_voxel_type type);
 const char *rvx__voxel_type_name(rvx_voxel_type type);

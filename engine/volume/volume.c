@@ -370,7 +370,7 @@ void rvx__volume_free(rvx_volume *volume)
     volume->voxels = NULL;
 }
 
-static const rvx__format *format_by_name(const char *path)
+const rvx__format *rvx__format_find(const char *path)
 {
     for (int i = 0; rvx__formats[i]; i++)
         for (int j = 0; rvx__formats[i]->suffixes[j]; j++)
@@ -386,7 +386,7 @@ rvx_status rvx__volume_writer_create(rvx_volume_writer **writer, const char *pat
     rvx_status status = RVX_OK;
     rvx__header header;
     *writer = NULL;
-    const rvx__format *format = format_by_name(path);
+    const rvx__format *format = rvx__format_find(path);
     if (!format)
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
                          "%s: no format goes by this name; expected .nii or .nii.gz", path);
