@@ -30,7 +30,7 @@ LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o) $(KERNEL_OBJECTS)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 TEST_BINARIES := $(TEST_SOURCES:%.c=$(BUILD)/%)
 
-.PHONY: all clean deps test-deps bench-deps
+.PHONY: all bench-conv clean deps test-deps bench-deps
 all: $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(BUILD)/revoxel
 
 $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
@@ -57,6 +57,18 @@ $(BUILD)/%.o: %.c
 $(BUILD)/tests/%: tests/%.c $(BUILD)/librevoxel.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+
+$(BUILD)/bench_conv: bench/bench_conv.c bench/onednn.c bench/onednn.h $(BUILD)/librevoxel.a
+	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ bench/bench_conv.c bench/onednn.c $(BUILD)/librevoxel.a -ldnnl $(LIBS)
+
+# BENCH_ARGS: see bench/bench_conv.c.
+bench-conv:
+ifeq ($(wildcard /usr/include/dnnl.h),)
+	@echo "bench-conv needs oneDNN: make bench-deps"
+else
+	@$(MAKE) --no-print-directory $(BUILD)/bench_conv
+	@$(BUILD)/bench_conv $(BENCH_ARGS)
+endif
 
 clean:
 	rm -rf $(BUILD)
