@@ -23,12 +23,14 @@ def triple(value):
 
 
 class ConvUnit(nn.Module):
-    """conv 3^3 (padding 1, stride s, WITH bias) -> InstanceNorm (affine, eps 1e-5, biased variance)
-    -> LeakyReLU 0.01. Names: conv/weight [O,I,3,3,3], conv/bias [O], norm/gamma [O], norm/beta [O]."""
+    """conv 3^3 (or 1 along some axes; padding k/2, stride s, WITH bias) -> InstanceNorm (affine,
+    eps 1e-5, biased variance) -> LeakyReLU 0.01.
+    Names: conv/weight [O,I,k,k,k], conv/bias [O], norm/gamma [O], norm/beta [O]."""
 
-    def __init__(self, channels_in, channels_out, stride=1, inplace=False):
+    def __init__(self, channels_in, channels_out, stride=1, kernel=(3, 3, 3), inplace=False):
         super().__init__()
-        self.conv = nn.Conv3d(channels_in, channels_out, 3, stride=stride, padding=1, bias=True)
+        self.conv = nn.Conv3d(channels_in, channels_out, kernel, stride=stride,
+                              padding=[k // 2 for k in kernel], bias=True)
         self.norm = nn.InstanceNorm3d(channels_out, eps=1e-5, affine=True)
         self.inplace = inplace
 
@@ -37,7 +39,8 @@ class ConvUnit(nn.Module):
 
 
 class UNet3d(nn.Module):
-    """nnU-Net's PlainConvUNet, 3d_fullres. Stages s = 0..S-1, widths w_s, strides t_s (t_0 = 1).
+    """nnU-Net's PlainConvUNet, 3d_fullres. Stages s = 0..S-1, widths w_s, strides t_s (t_0 = 1),
+    kernels k_s (3^3 unless given; the decoder level l uses k_l, as the encoder stage l does).
 
     encoder stage s:  unit0 = ConvUnit(w_{s-1} or inputs -> w_s, stride t_s)   [down = strided conv]
                       unit1 = ConvUnit(w_s -> w_s)                            [skip_s = its output]
@@ -52,19 +55,21 @@ class UNet3d(nn.Module):
     forward: logits of level 0, or with `deep_supervision` the list for levels 0..S-2.
     """
 
-    def __init__(self, channels, classes, widths, strides=None, units=2, deep_supervision=False,
-                 inplace=False):
+    def __init__(self, channels, classes, widths, strides=None, kernels=None, units=2,
+                 deep_supervision=False, inplace=False):
         super().__init__()
         self.levels = len(widths)
         self.units = units
         self.deep_supervision = deep_supervision
         self.strides = [triple(s) for s in (strides or [1] + [2] * (self.levels - 1))]
+        kernels = [triple(k) for k in (kernels or [3] * self.levels)]
         width = channels
         for level, wide in enumerate(widths):
             stage = nn.Module()
             for unit in range(units):
                 stride = self.strides[level] if unit == 0 else 1
-                stage.add_module(f"unit{unit}", ConvUnit(width, wide, stride, inplace))
+                stage.add_module(f"unit{unit}",
+                                 ConvUnit(width, wide, stride, kernels[level], inplace))
                 width = wide
             self.add_module(f"enc{level}", stage)
         for level in reversed(range(self.levels - 1)):
@@ -73,7 +78,8 @@ class UNet3d(nn.Module):
             stage.up = nn.ConvTranspose3d(width, widths[level], stride, stride=stride, bias=True)
             for unit in range(units):
                 width = 2 * widths[level] if unit == 0 else widths[level]
-                stage.add_module(f"unit{unit}", ConvUnit(width, widths[level], 1, inplace))
+                stage.add_module(f"unit{unit}",
+                                 ConvUnit(width, widths[level], 1, kernels[level], inplace))
             width = widths[level]
             self.add_module(f"dec{level}", stage)
             self.add_module(f"head{level}", nn.Conv3d(width, classes, 1, bias=True))
