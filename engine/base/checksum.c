@@ -53,6 +53,8 @@ void rvx__hash_start(rvx_hash *hash)
 
 void rvx__hash_add(rvx_hash *hash, const void *data, int64_t bytes)
 {
+    if (bytes == 0)
+        return; /* data may be NULL */
     const unsigned char *next = data;
     int64_t held = (int64_t)(hash->total_bytes % 32);
     hash->total_bytes += (uint64_t)bytes;
