@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static rvx_error error;
-static char folder[] = "/tmp/rvx-store-XXXXXX", path[64];
+static char folder[] = "/tmp/rvx-store-XXXXXX", path[RVX_PATH_BYTES];
 static const char *const kinds[] = {RVX_KIND_CHECKPOINT, NULL};
 
 static float weights[2 * 3 * 5];
@@ -232,8 +232,38 @@ static void test_headers(void)
     TAP_OK(rvx__safetensors_open(&file, "/nowhere", &error) == RVX_ERROR_IO && !file);
 }
 
-int main(void)
+/* For test_safetensors_numpy.py: `write PATH` stores the sample, `list PATH` prints what a file
+ * holds: name, type, shape, sum of bytes. */
+static int tool(const char *verb, const char *file_path)
 {
+    rvx_safetensors *file = NULL;
+    snprintf(path, sizeof path, "%s", file_path);
+    rvx_status status =
+        strcmp(verb, "write") == 0 ? save(1.5f) : rvx__safetensors_open(&file, file_path, &error);
+    for (int64_t i = 0; file && i < rvx__safetensors_count(file); i++) {
+        const rvx_stored_tensor *tensor = rvx__safetensors_at(file, i);
+        unsigned char *data = malloc((size_t)tensor->bytes + 1);
+        long sum = 0;
+        if (data && status == RVX_OK)
+            status = rvx__safetensors_read(file, tensor, data, &error);
+        for (int64_t j = 0; data && j < tensor->bytes; j++)
+            sum += data[j] * (long)(j % 251 + 1);
+        printf("%s %s", tensor->name, rvx__stored_type_name(tensor->type));
+        for (int axis = 0; axis < tensor->axes; axis++)
+            printf(" %lld", (long long)tensor->size[axis]);
+        printf(" = %ld\n", sum);
+        free(data);
+    }
+    rvx__safetensors_close(file);
+    if (status != RVX_OK)
+        fprintf(stderr, "%s\n", error.message);
+    return status != RVX_OK;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3)
+        return tool(argv[1], argv[2]);
     if (!mkdtemp(folder))
         return 1;
     snprintf(path, sizeof path, "%s/latest.safetensors", folder);
