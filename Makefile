@@ -28,9 +28,38 @@ TEST_SOURCES := $(wildcard tests/test_*.c tests/*/test_*.c)
 KERNEL_OBJECTS := $(foreach isa,base avx2 avx512,$(KERNEL_SOURCES:%.c=$(BUILD)/%.$(isa).o))
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o) $(KERNEL_OBJECTS)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
+TEST_SCRIPTS := $(wildcard tests/test_*.py tests/*/test_*.py tests/test_*.sh tests/*/test_*.sh)
 TEST_BINARIES := $(TEST_SOURCES:%.c=$(BUILD)/%)
 
-.PHONY: all bench-conv clean deps test-deps bench-deps
+ifndef V
+.SILENT:
+endif
+
+.DEFAULT_GOAL := all
+.PHONY: all clean deps test-deps bench-deps check-deps test demo bench-conv layers format check
+# Installs what is missing of a list of Debian packages; needs no network when nothing is missing.
+install = @missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; $(SUDO) apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+
+deps: ; $(call install,$(PACKAGES))
+test-deps: deps ; $(call install,$(TEST_PACKAGES))
+check-deps: test-deps ; $(call install,$(CHECK_PACKAGES))
+bench-deps: deps ; $(call install,$(BENCH_PACKAGES))
+
+# The main job on built-in data; see tests/demo.sh.
+demo: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/revoxel
+	@./demo.sh $(BUILD)/revoxel demo
+
+# Every tests/**/test_*.c and test_*.py, through prove (Test Anything Protocol).
+test: test-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all test-binaries
+	@REVOXEL=$(BUILD)/revoxel PYTHON=$(PYTHON) prove --exec tests/run $(TEST_BINARIES) $(TEST_SCRIPTS)
+
+.PHONY: test-binaries
+test-binaries: $(TEST_BINARIES)
+
 all: $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(BUILD)/revoxel
 
 $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)

@@ -151,8 +151,13 @@ static int label_at(const fixture *f, int64_t n, int64_t z, int64_t y, int64_t x
     return (int)(word("labels", block) % (uint32_t)f->config.classes);
 }
 
-/* Labels of a coarser grid: nearest, as torch's interpolate(mode = "nearest") and nnU-Net take
- * them. */
+/* The source index of coarse index i: nearest with half-pixel centres, as nnU-Net samples its
+ * targets. */
+static int64_t fine(int64_t i, int64_t coarse_extent, int64_t fine_extent)
+{
+    return (2 * i + 1) * fine_extent / (2 * coarse_extent);
+}
+
 static void fill_labels(const fixture *f, rvx_tensor labels)
 {
     uint8_t *out = labels.data;
@@ -162,8 +167,8 @@ static void fill_labels(const fixture *f, rvx_tensor labels)
             for (int64_t y = 0; y < s.h; y++)
                 for (int64_t x = 0; x < s.w; x++) {
                     bool ignored;
-                    int label = label_at(f, n, z * f->image.d / s.d, y * f->image.h / s.h,
-                                         x * f->image.w / s.w, &ignored);
+                    int label = label_at(f, n, fine(z, s.d, f->image.d), fine(y, s.h, f->image.h),
+                                         fine(x, s.w, f->image.w), &ignored);
                     *out++ = (uint8_t)(ignored ? f->ignore_label : label);
                 }
 }
