@@ -55,7 +55,7 @@ demo: deps
 # Every tests/**/test_*.c and test_*.py, through prove (Test Anything Protocol).
 test: test-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all test-binaries
-	@REVOXEL=$(BUILD)/revoxel PYTHON=$(PYTHON) prove --exec tests/run $(TEST_BINARIES) $(TEST_SCRIPTS)
+	@REVOXEL=$(BUILD)/revoxel PYTHON=$(PYTHON) prove --exec tests/start $(TEST_BINARIES) $(TEST_SCRIPTS)
 
 .PHONY: test-binaries
 test-binaries: $(TEST_BINARIES)
