@@ -32,6 +32,11 @@ void rvx__output_abandon(rvx_output *output); /* removes the hidden file; NULL i
 /* The three calls in one, for content that is in memory. */
 rvx_status rvx__file_write(const char *path, const void *data, int64_t bytes, rvx_error *error);
 
+/* For logs, which grow in place: writes all of `data` at offset *file_bytes and moves that on, or
+ * cuts the file back to it. */
+rvx_status rvx__file_append(int fd, const char *path, int64_t *file_bytes, const void *data,
+                            int64_t bytes, rvx_error *error);
+
 /* ---- Reading ----------------------------------------------------------------------------------
  * The whole file, which may have at most `bytes_max` bytes (more: RVX_ERROR_FORMAT). `*data` gets a
  * terminating zero that `*bytes` does not count; the caller frees it with free(). */

@@ -131,21 +131,28 @@ cleanup:
     return status;
 }
 
-static rvx_status write_fully(rvx_output *output, int64_t offset, const void *data, int64_t bytes,
-                              rvx_error *error)
+/* NULL, or why it failed. */
+static const char *write_at(int fd, int64_t offset, const void *data, int64_t bytes)
 {
     const char *next = data;
     while (bytes > 0) {
-        ssize_t count = pwrite(output->fd, next, (size_t)bytes, (off_t)offset);
+        ssize_t count = pwrite(fd, next, (size_t)bytes, (off_t)offset);
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
-            return output_fail(output, count ? strerror(errno) : "short write", error);
+            return count ? strerror(errno) : "short write";
         next += count;
         offset += count;
         bytes -= count;
     }
-    return RVX_OK;
+    return NULL;
+}
+
+static rvx_status write_fully(rvx_output *output, int64_t offset, const void *data, int64_t bytes,
+                              rvx_error *error)
+{
+    const char *failure = write_at(output->fd, offset, data, bytes);
+    return failure ? output_fail(output, failure, error) : RVX_OK;
 }
 
 static rvx_status buffer_flush(rvx_output *output, rvx_error *error)
@@ -257,4 +264,18 @@ rvx_status rvx__file_write(const char *path, const void *data, int64_t bytes, rv
         return status;
     }
     return rvx__output_commit(output, error);
+}
+
+rvx_status rvx__file_append(int fd, const char *path, int64_t *file_bytes, const void *data,
+                            int64_t bytes, rvx_error *error)
+{
+    const char *failure = write_at(fd, *file_bytes, data, bytes);
+    if (!failure) {
+        *file_bytes += bytes;
+        return RVX_OK;
+    }
+    rvx__fail(error, RVX_ERROR_IO, "%s: cannot write: %s", path, failure);
+    if (ftruncate(fd, (off_t)*file_bytes))
+        rvx__fail_context(error, "a broken record stays at the end");
+    return RVX_ERROR_IO;
 }

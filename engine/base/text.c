@@ -59,7 +59,7 @@ void rvx__text_number(rvx_text *text, double number)
 {
     char digits[40];
     if (!isfinite(number)) {
-        rvx__text_add(text, isnan(number) ? "\"nan\"" : number > 0 ? "\"inf\"" : "\"-inf\"");
+        rvx__text_add(text, "null");
         return;
     }
     for (int precision = 15; precision <= 17; precision++) {

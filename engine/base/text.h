@@ -20,7 +20,7 @@ void rvx__text_add(rvx_text *text, const char *string);
 void rvx__text_format(rvx_text *text, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The shortest decimal form that reads back as the same double, with '.' in every locale. NaN and
- * infinities are written as the JSON strings "nan", "inf", "-inf". */
+ * infinities, which JSON cannot hold, become null. */
 void rvx__text_number(rvx_text *text, double number);
 /* The string with JSON escapes, quotes included. Invalid UTF-8 bytes become U+FFFD. */
 void rvx__text_quote(rvx_text *text, const char *string);
