@@ -326,8 +326,26 @@ static void test_folds(void)
     unlink(path);
 }
 
+/* docs/plan.md describes every field. */
+static void test_documented(void)
+{
+    char *text, row[128];
+    int64_t bytes;
+    if (!rvx__path_exists("docs/plan.md")) {
+        tap_skip("not run from the root of the repository");
+        return;
+    }
+    TAP_OK(rvx__file_read_all(&text, &bytes, "docs/plan.md", 1 << 20, &error) == RVX_OK);
+    for (const rvx_field *field = rvx__recipe_fields; field->path; field++) {
+        snprintf(row, sizeof row, "| `%s` | ", field->path);
+        tap_ok(text && strstr(text, row), "docs/plan.md has a row for %s", field->path);
+    }
+    free(text);
+}
+
 int main(void)
 {
+    test_documented();
     test_refusals();
     test_round_trip();
     test_default();
