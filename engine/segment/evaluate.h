@@ -64,6 +64,8 @@ void rvx__evaluation_order(int64_t *order, const rvx_evaluation *evaluation);
  * classes[].{label, name, mean, defined_cases}, mean.{dice, ...}; undefined values are null. */
 rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *path,
                                  rvx_error *error);
+/* Reads it back: FORMAT errors name file and field. Freed with rvx__evaluation_free. */
+rvx_status rvx__evaluation_load(rvx_evaluation *evaluation, const char *path, rvx_error *error);
 /* For a screen: one table by class, one by case, worst first. */
 void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation);
 

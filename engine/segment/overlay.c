@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLAB = 4, SIDE_PIXELS = 400 };
+enum { SLAB = 4, SIDE_PIXELS = 400, WINDOW_PIXELS_MIN = 50 };
 
 void rvx__overlay_free(rvx_overlay *overlay)
 {
@@ -120,35 +120,69 @@ static int float_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* 0.5 % and 99.5 % percentiles of what is shown, without the plateau at the lowest value (outside
- * the sector of an ultrasound image, padding of a CT). */
-static rvx_status window_choose(rvx_overlay *overlay, float *const cut[3], const int64_t size[3],
-                                rvx_error *error)
+/* Grey values of the three slices: all of them, or (labelled) those of labelled voxels. values:
+ * room for all pixels; scratch: two slices. Returns how many. */
+static int64_t window_values(float *values, bool labelled, float *const cut[3],
+                             const uint8_t *const maps[2], const int64_t slice[3],
+                             const int64_t size[3], uint8_t *scratch)
 {
-    int64_t voxels = size[0] * size[1] * size[2], total = 0, count = 0;
-    for (int a = 0; a < 3; a++)
-        total += voxels / size[a];
-    float *all = malloc((size_t)total * sizeof(float));
-    if (!all)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "picture: no memory for its grey window");
+    int64_t count = 0, voxels = size[0] * size[1] * size[2];
     for (int a = 0; a < 3; a++) {
-        memcpy(all + count, cut[a], (size_t)(voxels / size[a]) * sizeof(float));
-        count += voxels / size[a];
+        int64_t pixels = voxels / size[a];
+        memset(scratch, labelled ? 0 : 1, 2 * (size_t)pixels);
+        for (int m = 0; m < 2; m++)
+            if (labelled && maps[m])
+                cut_labels(scratch + m * pixels, maps[m], a, slice[a], size);
+        for (int64_t i = 0; i < pixels; i++)
+            if (scratch[i] || scratch[pixels + i])
+                values[count++] = cut[a][i];
     }
-    qsort(all, (size_t)total, sizeof(float), float_compare);
-    int64_t first = 0;
-    while (first < total - 1 && all[first] == all[0])
+    qsort(values, (size_t)count, sizeof(float), float_compare);
+    return count;
+}
+
+static double sorted_at(const float *values, int64_t first, int64_t count, double share)
+{
+    return values[first + (int64_t)(share * (double)(count - 1 - first))];
+}
+
+/* Black and white. 0.5 % and 99.5 % of everything shown but the plateau at the lowest value
+ * (outside the sector of an ultrasound image, padding); within these, where something is labelled,
+ * its 5 % to 95 % range widened by itself on both sides, so that a CT shows the organs and not bone
+ * and air. */
+static rvx_status window_choose(rvx_overlay *overlay, float *const cut[3],
+                                const uint8_t *const maps[2], const int64_t slice[3],
+                                const int64_t size[3], uint8_t *scratch, rvx_error *error)
+{
+    int64_t voxels = size[0] * size[1] * size[2], room = 0, first = 0;
+    for (int a = 0; a < 3; a++)
+        room += voxels / size[a];
+    float *values = malloc((size_t)room * sizeof(float));
+    if (!values)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "picture: no memory for its grey window");
+    int64_t count = window_values(values, false, cut, maps, slice, size, scratch);
+    while (first < count - 1 && values[first] == values[0])
         first++;
-    if (first < total / 20)
+    if (first < count / 20)
         first = 0;
-    double span = (double)(total - 1 - first);
-    overlay->window_low = all[first + (int64_t)(0.005 * span)];
-    overlay->window_high = all[first + (int64_t)(0.995 * span)];
-    if (!(overlay->window_high > overlay->window_low)) {
-        overlay->window_low = all[0];
-        overlay->window_high = all[total - 1] > all[0] ? all[total - 1] : all[0] + 1.0f;
+    double low = sorted_at(values, first, count, 0.005);
+    double high = sorted_at(values, first, count, 0.995);
+    if (!(high > low)) {
+        low = values[0];
+        high = values[count - 1] > values[0] ? (double)values[count - 1] : low + 1.0;
     }
-    free(all);
+    count = window_values(values, true, cut, maps, slice, size, scratch);
+    if (count >= WINDOW_PIXELS_MIN) {
+        double inner = sorted_at(values, 0, count, 0.05), outer = sorted_at(values, 0, count, 0.95);
+        double span = outer - inner;
+        if (span > 0.05 * (high - low)) {
+            low = fmax(low, inner - span);
+            high = fmin(high, outer + span);
+        }
+    }
+    overlay->window_low = low;
+    overlay->window_high = high;
+    free(values);
     return RVX_OK;
 }
 
@@ -264,7 +298,9 @@ rvx_status rvx__overlay_create(rvx_overlay *overlay, const char *image_path,
     }
     slices_choose(slice, reference.voxels, prediction.voxels, size, count);
     RVX_TRY(cuts_read(cut, slice, reader, image_path, error));
-    RVX_TRY(window_choose(overlay, cut, size, error));
+    RVX_TRY(window_choose(overlay, cut,
+                          (const uint8_t *const[2]){reference.voxels, prediction.voxels}, slice,
+                          size, scratch, error));
     status = planes_draw(overlay, cut, reference.voxels, prediction.voxels, slice, grid, params,
                          scratch, error);
 cleanup:

@@ -6,10 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { SAMPLES_MAX = 8, REACH = 2 };
+enum { SAMPLES_MAX = 8, REACH = 3 };
 
-static const double fill_share = 0.36, halo_share = 0.55;
-static const double line_reach = 1.5, halo_reach = 2.3; /* pixels */
+static const double fill_share = 0.32, halo_share = 0.65;
+static const double line_reach = 2.3, halo_reach = 3.0, outside_reach = 1.5; /* pixels */
 
 /* Element of the slice at column, row of the picture. */
 static int64_t slice_index(const rvx_overlay_view *v, int64_t column, int64_t row)
@@ -118,21 +118,24 @@ static double border_distance(const uint8_t *labels, int64_t width, int64_t heig
     return best;
 }
 
-/* Outlines: a line inside the label's border in its colour, a dark halo outside it. */
+/* Outlines: a line inside the label's border in the brightest form of its colour, so that it stands
+ * out from the fill, between dark halos. */
 static void outline_draw(rvx_image *image, const uint8_t *labels, uint8_t palette[256][3])
 {
     static const uint8_t dark[3] = {0, 0, 0};
     for (int64_t y = 0; y < image->height; y++) {
         for (int64_t x = 0; x < image->width; x++) {
             uint8_t *pixel = image->pixels + 3 * (y * image->width + x);
-            uint8_t label = labels[y * image->width + x];
+            const uint8_t label = labels[y * image->width + x], *colour = palette[label];
             double distance = border_distance(labels, image->width, image->height, x, y);
-            if (label && distance <= line_reach)
-                blend(pixel, palette[label], 1.0);
-            else if (!label && distance <= 1.0)
+            if (label && distance <= line_reach) {
+                int brightest = colour[0] > colour[1] ? colour[0] : colour[1];
+                brightest = colour[2] > brightest ? colour[2] : brightest;
+                for (int k = 0; k < 3; k++)
+                    pixel[k] = (uint8_t)(255 * colour[k] / brightest);
+            } else if (distance <= (label ? halo_reach : outside_reach)) {
                 blend(pixel, dark, halo_share);
-            else if (label && distance <= halo_reach)
-                blend(pixel, dark, 0.5 * halo_share);
+            }
         }
     }
 }

@@ -45,6 +45,14 @@ void rvx__markup_fixed(rvx_text *out, double value, int digits)
         rvx__text_format(out, ".%0*lld", digits, (long long)(whole % unit));
 }
 
+void rvx__markup_plain(rvx_text *out, double value)
+{
+    int digits = 0;
+    for (double scaled = value; digits < 3 && fabs(scaled - round(scaled)) > 5e-4; digits++)
+        scaled = value * pow(10.0, digits + 1);
+    rvx__markup_fixed(out, value, digits);
+}
+
 void rvx__markup_short(rvx_text *out, double value)
 {
     static const struct {
@@ -276,7 +284,7 @@ static double legend_add(rvx_text *out, const frame *f, const rvx_chart *chart, 
         const rvx_series *series = &chart->series[s];
         if (!series->name)
             continue;
-        double width = 34.0 + 6.6 * (double)character_count(series->name);
+        double width = 44.0 + 6.8 * (double)character_count(series->name);
         if (rows == 0 || x + width > f->right) {
             y += rows ? 18.0 : 0.0;
             x = f->left;

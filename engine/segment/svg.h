@@ -35,6 +35,8 @@ const char *rvx__class_colour(int64_t index);
 void rvx__markup_add(rvx_text *out, const char *string);
 /* `digits` decimals, '.' in every locale, trailing zeros kept; a dash where not finite. */
 void rvx__markup_fixed(rvx_text *out, double value, int digits);
+/* At most three decimals, trailing zeros dropped. */
+void rvx__markup_plain(rvx_text *out, double value);
 /* 12.3k, 4.56M: three or four significant digits for large numbers. */
 void rvx__markup_short(rvx_text *out, double value);
 

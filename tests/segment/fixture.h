@@ -17,10 +17,10 @@ static char fixture_root[64];
 
 __attribute__((unused)) static const char *fixture_path(const char *name)
 {
-    static char paths[8][RVX_PATH_BYTES]; /* eight may be in use at once */
+    static char paths[128][256]; /* so many may be in use at once */
     static int next;
-    char *out = paths[next++ % 8];
-    snprintf(out, RVX_PATH_BYTES, "%s/%s", fixture_root, name);
+    char *out = paths[next++ % 128];
+    snprintf(out, 256, "%s/%s", fixture_root, name);
     return out;
 }
 

@@ -118,6 +118,7 @@ static void test_refusals(void)
     fixture_write("pred/a.nii.gz", "not a volume");
     fixture_volume("pred/b.nii.gz", labels, 0);
     TAP_OK(run(&e, NULL, &error) != RVX_OK && said(&error, "pred/a.nii.gz", ""));
+    rvx__evaluation_free(&e);
     TAP_OK(rvx__evaluate(&e, fixture_path("nowhere"), fixture_path("set/labelsTr"), NULL, &error) ==
            RVX_ERROR_IO);
     rvx__evaluation_free(&e);
