@@ -176,6 +176,8 @@ typedef struct rvx_recipe_facts {
     const int64_t (*sizes)[3];
     const double (*spacings)[3];
     int64_t case_count;
+    double target_spacing[3]; /* x, y, z mm; rvx_fingerprint has nnU-Net's choice */
+    bool nonzero_only;        /* z-score over nonzero voxels (nnU-Net: nonzero share < 0.75) */
     int64_t channels, classes;
     const char *const *channel_names; /* `channels` names; one called "CT" gets the ct scheme */
     const rvx_normalisation *ct;      /* lower, upper, mean, std per channel; NULL: no CT channel */
@@ -188,9 +190,8 @@ typedef struct rvx_recipe_facts {
     int64_t seed, threads;
 } rvx_recipe_facts;
 
-/* nnU-Net's rules: median spacing (10th percentile on a coarse axis), patch in the aspect of the
- * spacing clipped to the median size, pooling while an edge stays >= 4 and only along axes whose
- * spacing is within a factor of two of the finest. */
+/* nnU-Net's rules: patch in the aspect of the spacing, clipped to the median case; pooling while an
+ * edge stays >= 4 and only along axes whose spacing is within a factor of two of the finest. */
 rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts, rvx_error *error);
 
 /* The topology part alone, for a patch given by hand: sets stages, strides, kernels and widths of

@@ -15,54 +15,15 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Linear interpolation between order statistics, as numpy.percentile; sorts `values`. */
-static double percentile(double *values, int64_t count, double percent)
+/* Median edge in voxels after resampling; `work` holds one number a case. */
+static double size_median(double *work, const rvx_recipe_facts *facts, int axis)
 {
-    qsort(values, (size_t)count, sizeof *values, compare_doubles);
-    double position = percent / 100 * (double)(count - 1);
-    int64_t below = (int64_t)floor(position);
-    int64_t above = below + 1 < count ? below + 1 : below;
-    return values[below] + (values[above] - values[below]) * (position - (double)below);
-}
-
-/* ---- Spacing ----------------------------------------------------------------------------------
- */
-
-static double spacing_percentile(double *work, const rvx_recipe_facts *facts, int axis,
-                                 double percent)
-{
-    for (int64_t i = 0; i < facts->case_count; i++)
-        work[i] = facts->spacings[i][axis];
-    return percentile(work, facts->case_count, percent);
-}
-
-/* Median edge in voxels, of the sizes as they are (target NULL) or after resampling. */
-static double size_median(double *work, const rvx_recipe_facts *facts, int axis,
-                          const double *target)
-{
-    for (int64_t i = 0; i < facts->case_count; i++) {
-        double size = (double)facts->sizes[i][axis];
-        work[i] = target ? round(size * facts->spacings[i][axis] / target[axis]) : size;
-    }
-    return percentile(work, facts->case_count, 50);
-}
-
-static void target_spacing(double target[3], double *work, const rvx_recipe_facts *facts)
-{
-    double size[3];
-    int coarse = 0;
-    for (int axis = 0; axis < 3; axis++) {
-        target[axis] = spacing_percentile(work, facts, axis, 50);
-        size[axis] = size_median(work, facts, axis, NULL);
-        if (target[axis] > target[coarse])
-            coarse = axis;
-    }
-    int a = (coarse + 1) % 3, b = (coarse + 2) % 3;
-    double other_spacing = fmax(target[a], target[b]), other_size = fmin(size[a], size[b]);
-    if (target[coarse] <= ANISOTROPY * other_spacing || size[coarse] * ANISOTROPY >= other_size)
-        return;
-    double fine = spacing_percentile(work, facts, coarse, 10);
-    target[coarse] = fmax(fine, other_spacing);
+    int64_t count = facts->case_count;
+    for (int64_t i = 0; i < count; i++)
+        work[i] = fmax(1, round((double)facts->sizes[i][axis] * facts->spacings[i][axis] /
+                                facts->target_spacing[axis]));
+    qsort(work, (size_t)count, sizeof *work, compare_doubles);
+    return 0.5 * (work[(count - 1) / 2] + work[count / 2]);
 }
 
 /* ---- Topology ---------------------------------------------------------------------------------
@@ -199,6 +160,10 @@ static rvx_status facts_check(const rvx_recipe_facts *facts, rvx_error *error)
                                  "case %lld has size %lld and spacing %g along %c", (long long)i,
                                  (long long)facts->sizes[i][axis], facts->spacings[i][axis],
                                  "xyz"[axis]);
+    for (int axis = 0; axis < 3; axis++)
+        if (!(facts->target_spacing[axis] > 0) || !isfinite(facts->target_spacing[axis]))
+            return rvx__fail(error, RVX_ERROR_ARGUMENT, "the target spacing along %c is %g",
+                             "xyz"[axis], facts -> target_spacing[axis]);
     return RVX_OK;
 }
 
@@ -233,6 +198,7 @@ static void normalisation_choose(rvx_recipe *recipe, const rvx_recipe_facts *fac
         if (scheme == RVX_NORMALISE_CT && !facts->ct)
             scheme = RVX_NORMALISE_ZSCORE; /* no statistics: the volume's own */
         channel->scheme = scheme;
+        channel->nonzero_only = scheme == RVX_NORMALISE_ZSCORE && facts->nonzero_only;
     }
 }
 
@@ -257,9 +223,10 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
 
     double median[3];
     recipe->spacing_native = false;
-    target_spacing(recipe->spacing, work, facts);
-    for (int axis = 0; axis < 3; axis++)
-        median[axis] = fmax(1, size_median(work, facts, axis, recipe->spacing));
+    for (int axis = 0; axis < 3; axis++) {
+        recipe->spacing[axis] = facts->target_spacing[axis];
+        median[axis] = size_median(work, facts, axis);
+    }
     patch_choose(recipe, median, patch_edge * patch_edge * patch_edge, width_first, width_max);
 
     const int64_t *size = recipe->patch.size;

@@ -11,7 +11,7 @@ static const char *const optimizer_names[] = {"sgd", "adamw", NULL};
 static const char *const schedule_names[] = {"poly", "cosine", "constant", NULL};
 static const char *const policy_names[] = {"auto", "store", "checkpoint", "reversible", NULL};
 static const char *const storage_names[] = {"f32", "bf16", NULL};
-static const char *const scheme_names[] = {"zscore", "ct", "rescale", "none", NULL};
+static const char *const scheme_names[] = {"zscore", "ct", "rescale_to_0_1", "none", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
 
 /* Appends and passes the array on; NULL where memory is short or a string is not UTF-8. Both

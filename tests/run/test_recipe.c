@@ -17,6 +17,7 @@ static rvx_recipe_facts facts_for(const int64_t (*sizes)[3], const double (*spac
     return (rvx_recipe_facts){.sizes = sizes,
                               .spacings = spacings,
                               .case_count = count,
+                              .target_spacing = {spacings[0][0], spacings[0][1], spacings[0][2]},
                               .channels = 1,
                               .classes = 2,
                               .channel_names = channel_names,
@@ -230,17 +231,17 @@ static void test_default(void)
     TAP_OK(recipe.augmentation.rotation_degrees[2] == 180 &&
            recipe.augmentation.rotation_degrees[0] == 0);
     TAP_OK(recipe.patch.size[0] * recipe.patch.size[1] * recipe.patch.size[2] <= 128 * 128 * 128);
-    /* One coarse axis among many cases: its 10th percentile. */
-    int64_t mixed[11][3];
-    double mixed_spacing[11][3];
-    for (int i = 0; i < 11; i++)
-        for (int axis = 0; axis < 3; axis++) {
-            mixed[i][axis] = axis == 2 ? 20 : 200;
-            mixed_spacing[i][axis] = axis == 2 ? (i < 3 ? 2 : 5) : 1;
-        }
-    facts = facts_for((const int64_t(*)[3])mixed, (const double(*)[3])mixed_spacing, 11);
+    /* Sizes count after resampling: 200 at 2 mm is 400 at 1 mm; the median of 100, 400 is 250. */
+    const int64_t mixed[2][3] = {{100, 100, 100}, {200, 200, 200}};
+    const double mixed_spacing[2][3] = {{1, 1, 1}, {2, 2, 2}};
+    facts = facts_for(mixed, mixed_spacing, 2);
+    facts.scale = RVX_SCALE_FULL;
+    facts.nonzero_only = true;
     TAP_OK(rvx__recipe_default(&recipe, &facts, &error) == RVX_OK);
-    TAP_OK(recipe.spacing[2] == 2 && recipe.spacing[0] == 1);
+    TAP_OK(recipe.spacing[2] == 1 && stage_is(recipe.patch.size, 128, 128, 128));
+    TAP_OK(recipe.normalisation[0].nonzero_only);
+    facts.target_spacing[1] = 0;
+    TAP_OK(rvx__recipe_default(&recipe, &facts, &error) == RVX_ERROR_ARGUMENT);
     /* Any size and spacing gives a plan that passes its own checks. */
     int passed = 1;
     for (int i = 0; i < 400; i++) {

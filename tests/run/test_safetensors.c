@@ -4,9 +4,11 @@
 #include "engine/run/checkpoint.h"
 #include "tap.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static rvx_error error;
@@ -169,6 +171,32 @@ static void test_keeps_previous(void)
     rvx__safetensors_close(file);
 }
 
+/* kill -9 at any moment of a save leaves a good file, and its leftovers go with the next save. */
+static void test_killed(void)
+{
+    int good = 1, tidy = 0;
+    for (int round = 0; round < 40; round++) {
+        pid_t child = fork();
+        if (child == 0)
+            for (float first = 0;; first++)
+                save(first);
+        usleep((useconds_t)(500 + round * 137));
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        rvx_safetensors *file;
+        good &= rvx__checkpoint_open(&file, path, kinds, &error) == RVX_OK;
+        rvx__safetensors_close(file);
+    }
+    TAP_OK(good);
+    TAP_OK(save(1) == RVX_OK);
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries && (entry = readdir(entries));)
+        tidy += strstr(entry->d_name, ".rvx-") != NULL;
+    if (entries)
+        closedir(entries);
+    TAP_OK(entries && tidy == 0);
+}
+
 static int parses(const char *header, int64_t data_bytes, const char *expected)
 {
     rvx_safetensors *file = NULL;
@@ -271,6 +299,7 @@ int main(int argc, char **argv)
     test_write_refusals();
     test_damage();
     test_keeps_previous();
+    test_killed();
     test_headers();
     char command[256];
     snprintf(command, sizeof command, "rm -rf %s", folder);
