@@ -29,7 +29,9 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     int64_t taps = (int64_t)g->kernel[0] * g->kernel[1] * g->kernel[2];
     int64_t weights = taps * x->c * dy->c;
     bool shared = weights > PARTIAL_LIMIT;
-    int64_t row = ci * x->w + co * dy->w / (g->stride[0] * g->stride[1]) + 1;
+    int64_t rows_of_dy = g->stride[0] * g->stride[1]; /* for each row of x, or x for dy */
+    int64_t row =
+        ci * x->w + 1 + (g->transposed ? co * dy->w * rows_of_dy : co * dy->w / rows_of_dy);
     int64_t rows = (shared ? SHARED_TILE_FLOATS : TILE_FLOATS) / row;
     if (rows < 1)
         rows = 1;
@@ -42,30 +44,43 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     plan->tiles_h = divide_up(x->h, plan->tile_h);
     plan->tiles = x->n * plan->tiles_d * plan->tiles_h;
     plan->pieces = shared ? 1 : smaller(plan->tiles, PIECES_MAX);
-    plan->box_d = smaller(dy->d, (plan->tile_d + g->kernel[0] - 2) / g->stride[0] + 1);
-    plan->box_h = smaller(dy->h, (plan->tile_h + g->kernel[1] - 2) / g->stride[1] + 1);
+    if (g->transposed) {
+        plan->box_d = plan->tile_d * g->stride[0];
+        plan->box_h = plan->tile_h * g->stride[1];
+    } else {
+        plan->box_d = smaller(dy->d, (plan->tile_d + g->kernel[0] - 2) / g->stride[0] + 1);
+        plan->box_h = smaller(dy->h, (plan->tile_h + g->kernel[1] - 2) / g->stride[1] + 1);
+    }
     plan->x_floats = round_up(plan->tile_d * plan->tile_h * x->w * ci, 16);
     plan->dy_floats = plan->box_d * plan->box_h * dy->w * co;
     plan->partial_floats = round_up(weights, 16) + co;
 }
 
-int64_t rvx__conv_weight_floats(const rvx__conv_weight_plan *plan, int threads)
+rvx__conv_weight_geometry rvx__conv_weight_geometry_of(const rvx_shape *x, const rvx_shape *dy,
+                                                       const rvx_op_params *params, bool transposed)
 {
-    int64_t partials = plan->pieces > 1 ? plan->pieces * plan->partial_floats : 0;
-    int64_t tiles = plan->pieces > 1 ? threads : 1;
-    return partials + tiles * (plan->x_floats + plan->dy_floats);
-}
-
-int64_t rvx__conv_weight_scratch(const rvx_shape *in, const rvx_shape *out,
-                                 const rvx_op_params *params, int threads)
-{
-    rvx__conv_weight_geometry g = {.x = in[0], .dy = out[0]};
+    rvx__conv_weight_geometry g = {.x = *x, .dy = *dy, .transposed = transposed};
     for (int axis = 0; axis < 3; axis++) {
         g.kernel[axis] = params->kernel[axis];
         g.stride[axis] = params->stride[axis];
         g.pad[axis] = params->pad[axis];
     }
+    return g;
+}
+
+int64_t rvx__conv_weight_bytes(const rvx__conv_weight_geometry *g, int threads)
+{
     rvx__conv_weight_plan plan;
-    rvx__conv_weight_cut(&plan, &g);
-    return rvx__conv_weight_floats(&plan, threads) * (int64_t)sizeof(float);
+    rvx__conv_weight_cut(&plan, g);
+    int64_t partials = plan.pieces > 1 ? plan.pieces * plan.partial_floats : 0;
+    int64_t tiles = plan.pieces > 1 ? threads : 1;
+    return (partials + tiles * (plan.x_floats + plan.dy_floats)) * (int64_t)sizeof(float);
+}
+
+int64_t rvx__conv_weight_scratch(const rvx_shape *in, const rvx_shape *out,
+                                 const rvx_op_params *params, int threads)
+{
+    const rvx__conv_weight_geometry g =
+        rvx__conv_weight_geometry_of(&in[0], &out[0], params, false);
+    return rvx__conv_weight_bytes(&g, threads);
 }

@@ -5,6 +5,7 @@
  * in piece order. */
 #include "kernels/cpu/conv_weight.h"
 #include "kernels/conv.h"
+#include "kernels/conv_transpose.h"
 #include "kernels/cpu/conv_weight_block.h"
 
 #include <omp.h>
@@ -51,6 +52,8 @@ static range tap_outputs(range in, int64_t tap, int64_t stride, int64_t pad, int
 static range all_outputs(const work *w, int axis, range in, int64_t count)
 {
     const int64_t stride = w->g.stride[axis], pad = w->g.pad[axis];
+    if (w->g.transposed)
+        return (range){in.begin * stride, in.end * stride};
     range out = {tap_outputs(in, w->g.kernel[axis] - 1, stride, pad, count).begin,
                  tap_outputs(in, 0, stride, pad, count).end};
     return out;
@@ -60,6 +63,8 @@ static range all_outputs(const work *w, int axis, range in, int64_t count)
 static range own_outputs(const work *w, int axis, range in, int64_t in_count, int64_t out_count)
 {
     const int64_t stride = w->g.stride[axis];
+    if (w->g.transposed)
+        return (range){in.begin * stride, in.end * stride};
     range out = {smaller(out_count, divide_up(in.begin, stride)),
                  in.end == in_count ? out_count : smaller(out_count, divide_up(in.end, stride))};
     return out;
@@ -164,29 +169,49 @@ static void pack_dy(const work *w, const tile *t, float *to, int64_t first, int6
     }
 }
 
-/* Sets up `b` for one (kz, ky) of the tile; false if no row of the tile takes part. */
-static bool block_open(block *b, const work *w, const tile *t, int64_t kz, int64_t ky)
+/* Points `b` at the rows of the tile that the tap (kz, ky) links. */
+static void block_point(block *b, const work *w, const tile *t, range z, range y, int64_t kz,
+                        int64_t ky)
 {
     const int32_t *stride = w->g.stride, *pad = w->g.pad;
-    range z = tap_outputs(t->z, kz, stride[0], pad[0], w->dy.shape.d);
-    range y = tap_outputs(t->y, ky, stride[1], pad[1], w->dy.shape.h);
-    if (z.begin == z.end || y.begin == y.end)
-        return false;
     b->slices = z.end - z.begin;
     b->rows = y.end - y.begin;
-    b->x = t->x + (z.begin * stride[0] + kz - pad[0] - t->z.begin) * t->x_slice +
-           (y.begin * stride[1] + ky - pad[1] - t->y.begin) * t->x_row;
-    b->dy =
-        t->dy + (z.begin - t->out_z.begin) * t->dy_slice + (y.begin - t->out_y.begin) * t->dy_row;
-    b->x_slice = t->x_slice * stride[0];
-    b->x_row = t->x_row * stride[1];
+    b->x = t->x;
+    b->dy = t->dy;
+    b->x_slice = t->x_slice;
+    b->x_row = t->x_row;
     b->dy_slice = t->dy_slice;
     b->dy_row = t->dy_row;
+    if (w->g.transposed) { /* z, y: all rows of x */
+        b->dy += kz * t->dy_slice + ky * t->dy_row;
+        b->dy_slice *= stride[0];
+        b->dy_row *= stride[1];
+    } else { /* z, y: rows of dy */
+        b->x += (z.begin * stride[0] + kz - pad[0] - t->z.begin) * t->x_slice +
+                (y.begin * stride[1] + ky - pad[1] - t->y.begin) * t->x_row;
+        b->dy += (z.begin - t->out_z.begin) * t->dy_slice + (y.begin - t->out_y.begin) * t->dy_row;
+        b->x_slice *= stride[0];
+        b->x_row *= stride[1];
+    }
     b->x_step = t->x_step;
     b->dy_step = t->dy_step;
     b->dy_vector = t->dy_vector;
     b->x_count = w->x.shape.w;
     b->dy_count = w->dy.shape.w;
+}
+
+/* Sets up `b` for one (kz, ky) of the tile; false if no row of the tile takes part. */
+static bool block_open(block *b, const work *w, const tile *t, int64_t kz, int64_t ky)
+{
+    const int32_t *stride = w->g.stride, *pad = w->g.pad;
+    range z = t->z, y = t->y;
+    if (!w->g.transposed) {
+        z = tap_outputs(t->z, kz, stride[0], pad[0], w->dy.shape.d);
+        y = tap_outputs(t->y, ky, stride[1], pad[1], w->dy.shape.h);
+    }
+    if (z.begin == z.end || y.begin == y.end)
+        return false;
+    block_point(b, w, t, z, y, kz, ky);
     return true;
 }
 
@@ -200,7 +225,7 @@ typedef struct choice {
 static choice choose(const work *w)
 {
     const int64_t vectors = divide_up(w->dy.shape.c, RVX_LANES);
-    if (w->g.kernel[2] == 3 && w->g.pad[2] == 1 && w->g.stride[2] <= 2) {
+    if (!w->g.transposed && w->g.kernel[2] == 3 && w->g.pad[2] == 1 && w->g.stride[2] <= 2) {
         const bool narrow = w->x.shape.c <= BLOCK_CI / 4 && w->g.stride[2] == 1 && vectors > 1;
         block_kernel one = narrow                ? block_stride_one_narrow
                            : w->g.stride[2] == 1 ? block_stride_one
@@ -220,19 +245,35 @@ static void block_clear(const work *w, const block *b)
             memset(b->dw + kx * b->dw_tap + i * b->dw_ci, 0, (size_t)b->co_count * sizeof(float));
 }
 
-/* One row of taps, tap by tap. */
-static void run_one_taps(const work *w, const block *row, block_kernel kernel)
+/* The taps of a row, one by one. */
+static void run_one_taps(const work *w, const block *row, const choice *how)
 {
-    const int64_t stride = w->g.stride[2], pad = w->g.pad[2];
-    for (int64_t kx = 0; kx < w->g.kernel[2]; kx++) {
-        block b = *row;
-        range o = tap_outputs((range){0, row->x_count}, kx, stride, pad, row->dy_count);
-        b.x += (o.begin * stride + kx - pad) * row->x_step;
-        b.dy += o.begin * row->dy_step;
-        b.x_step *= stride;
-        b.dy_count = o.end - o.begin;
-        b.dw += kx * row->dw_tap;
-        kernel(&b);
+    const int64_t stride = w->g.stride[2], pad = w->g.pad[2], taps = w->g.kernel[2];
+    block b = *row;
+    if (w->g.transposed) {
+        b.dy_step *= stride;
+        b.dy_count = b.x_count;
+        /* Taps that share x may as well be the vectors of one block, if channels do not fill it. */
+        if (b.co_count <= RVX_LANES && (taps == 2 || taps == 3)) {
+            b.dy_vector = row->dy_step;
+            b.dw_vector = row->dw_tap;
+            b.co_step = 0;
+            how->kernel[taps](&b);
+            return;
+        }
+    }
+    for (int64_t kx = 0; kx < taps; kx++) {
+        b.dw = row->dw + kx * row->dw_tap;
+        if (w->g.transposed)
+            b.dy = row->dy + kx * row->dy_step;
+        else {
+            range o = tap_outputs((range){0, row->x_count}, kx, stride, pad, row->dy_count);
+            b.x = row->x + (o.begin * stride + kx - pad) * row->x_step;
+            b.dy = row->dy + o.begin * row->dy_step;
+            b.x_step = row->x_step * stride;
+            b.dy_count = o.end - o.begin;
+        }
+        how->kernel[divide_up(b.co_count, RVX_LANES)](&b);
     }
 }
 
@@ -241,10 +282,13 @@ static void run_block(const work *w, const tile *t, const choice *how, float *dw
                       int64_t ci, int64_t co)
 {
     const int64_t channels_in = w->x.shape.c, channels_out = w->dy.shape.c;
-    block b = {.dw_tap = channels_in * channels_out, .dw_ci = channels_out, .add = add};
+    block b = {.dw_tap = channels_in * channels_out,
+               .dw_ci = channels_out,
+               .dw_vector = RVX_LANES,
+               .co_step = RVX_LANES,
+               .add = add};
     b.ci_count = smaller(BLOCK_CI, channels_in - ci);
     b.co_count = smaller(how->vectors * RVX_LANES, channels_out - co);
-    block_kernel kernel = how->kernel[divide_up(b.co_count, RVX_LANES)];
     for (int64_t kz = 0; kz < w->g.kernel[0]; kz++)
         for (int64_t ky = 0; ky < w->g.kernel[1]; ky++) {
             b.dw = dw +
@@ -260,9 +304,9 @@ static void run_block(const work *w, const tile *t, const choice *how, float *dw
             b.x += ci / BLOCK_CI * t->x_block;
             b.dy += co / RVX_LANES * t->dy_vector;
             if (how->three_taps)
-                kernel(&b);
+                how->kernel[1](&b);
             else
-                run_one_taps(w, &b, kernel);
+                run_one_taps(w, &b, how);
         }
 }
 
@@ -381,15 +425,10 @@ static void run_channels(const work *w, float *scratch)
     }
 }
 
-void RVX_KERNEL(rvx__conv_backward_parameters)(const rvx_call *call)
+static void run(const rvx_call *call, bool transposed)
 {
-    const rvx_op_params *params = call->params;
     work w = {.call = call, .x = call->in[0], .dy = call->grad_out[0]};
-    w.g.x = w.x.shape;
-    w.g.dy = w.dy.shape;
-    memcpy(w.g.kernel, params->kernel, sizeof w.g.kernel);
-    memcpy(w.g.stride, params->stride, sizeof w.g.stride);
-    memcpy(w.g.pad, params->pad, sizeof w.g.pad);
+    w.g = rvx__conv_weight_geometry_of(&w.x.shape, &w.dy.shape, call->params, transposed);
     rvx__conv_weight_cut(&w.plan, &w.g);
     w.weights = (int64_t)w.g.kernel[0] * w.g.kernel[1] * w.g.kernel[2] * w.x.shape.c * w.dy.shape.c;
     w.pack_x = call->fold.data || w.x.shape.c % BLOCK_CI || w.x.shape.c > 32;
@@ -399,3 +438,7 @@ void RVX_KERNEL(rvx__conv_backward_parameters)(const rvx_call *call)
     else
         run_channels(&w, call->scratch);
 }
+
+void RVX_KERNEL(rvx__conv_backward_parameters)(const rvx_call *call) { run(call, false); }
+
+void RVX_KERNEL(rvx__conv_transpose_backward_parameters)(const rvx_call *call) { run(call, true); }

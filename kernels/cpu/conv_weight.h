@@ -4,6 +4,8 @@
  *     dW[kz][ky][kx][ci][co] = sum over n, z, y, x of  a(n, z s + kz - p, y s + ky - p,
  *                                                        x s + kx - p, ci) dy(n, z, y, x, co)
  *
+ * and for the transposed convolution  sum over n, z, y, x of  a(n, z, y, x, ci)
+ *     dy(n, z s + kz, y s + ky, x s + kx, co).
  * A tile is a box of whole input rows: every input row belongs to one tile, is folded once and then
  * meets all the rows of dy that it touches. Tiles are dealt to a fixed number of pieces.
  * Invariant: everything here follows from shapes alone, so the order of every sum is the same for
@@ -11,7 +13,7 @@
 #ifndef RVX_CONV_WEIGHT_H
 #define RVX_CONV_WEIGHT_H
 
-#include "kernels/tensor.h"
+#include "kernels/op.h"
 
 #include <stdbool.h>
 
@@ -22,6 +24,7 @@ enum { RVX__WEIGHT_CI_PAD = 8, RVX__WEIGHT_CO_PAD = 16 };
 typedef struct rvx__conv_weight_geometry {
     rvx_shape x, dy;
     int32_t kernel[3], stride[3], pad[3];
+    bool transposed; /* kernel = stride, no padding: x meets dy at x * stride + k instead */
 } rvx__conv_weight_geometry;
 
 typedef struct rvx__conv_weight_plan {
@@ -35,10 +38,14 @@ typedef struct rvx__conv_weight_plan {
     int64_t partial_floats;   /* dW and bias of one piece */
 } rvx__conv_weight_plan;
 
+rvx__conv_weight_geometry rvx__conv_weight_geometry_of(const rvx_shape *x, const rvx_shape *dy,
+                                                       const rvx_op_params *params,
+                                                       bool transposed);
+
 void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_geometry *g);
 
-/* Floats of scratch for `threads` threads. Layout: partials, then packed tiles: one pair for each
+/* Bytes of scratch for `threads` threads. Layout: partials, then packed tiles: one pair for each
  * thread if there are several pieces, else one pair that all threads share. */
-int64_t rvx__conv_weight_floats(const rvx__conv_weight_plan *plan, int threads);
+int64_t rvx__conv_weight_bytes(const rvx__conv_weight_geometry *g, int threads);
 
 #endif

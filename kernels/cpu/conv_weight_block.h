@@ -30,7 +30,9 @@ typedef struct block {
     int64_t dy_count; /* output voxels of a row */
     float *dw;        /* [kx][ci][co] */
     int64_t dw_tap, dw_ci;
+    int64_t dw_vector;          /* from one vector to the next, in dw */
     int64_t ci_count, co_count; /* valid channels of the block */
+    int64_t co_step;            /* by how much fewer the next vector has */
     bool add;                   /* add to dw instead of writing it */
 } block;
 
@@ -38,8 +40,8 @@ typedef void (*block_kernel)(const block *b);
 
 ALWAYS_INLINE void block_put(const block *b, float *dw, rvx_vec sum, int64_t vector)
 {
-    int64_t count = b->co_count - vector * RVX_LANES;
-    float *to = dw + vector * RVX_LANES;
+    const int64_t count = b->co_count - vector * b->co_step;
+    float *to = dw + vector * b->dw_vector;
     if (count >= RVX_LANES)
         rvx__store(to, b->add ? rvx__load(to) + sum : sum);
     else if (count > 0)
