@@ -73,13 +73,15 @@ static void adamw_piece(const rvx_optimizer *o, float *p, const float *g, float 
                         int64_t count, float scale, float rate, int64_t step)
 {
     float beta1 = (float)o->beta1, beta2 = (float)o->beta2, epsilon = (float)o->epsilon;
+    /* 1 - 0.999f is off by 5e-5: subtract in double, as PyTorch does. */
+    float new1 = (float)(1 - o->beta1), new2 = (float)(1 - o->beta2);
     float correction1 = (float)(1 - pow(o->beta1, (double)(step + 1)));
     float correction2 = (float)sqrt(1 - pow(o->beta2, (double)(step + 1)));
-    float keep = 1.0f - rate * (float)o->weight_decay, size = rate / correction1;
+    float keep = (float)(1 - (double)rate * o->weight_decay), size = rate / correction1;
     for (int64_t i = 0; i < count; i++) {
         float gradient = g[i] * scale;
-        m[i] = beta1 * m[i] + (1.0f - beta1) * gradient;
-        v[i] = beta2 * v[i] + (1.0f - beta2) * gradient * gradient;
+        m[i] = beta1 * m[i] + new1 * gradient;
+        v[i] = beta2 * v[i] + new2 * gradient * gradient;
         p[i] = p[i] * keep - size * m[i] / (sqrtf(v[i]) / correction2 + epsilon);
     }
 }
