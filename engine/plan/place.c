@@ -185,14 +185,6 @@ static bool place_step(rvx_plan *plan, int32_t index)
     return true;
 }
 
-/* The step at which the bytes of an instance come into being: that of what it is a slice of. */
-static int32_t birth(const rvx_plan *plan, int32_t instance)
-{
-    while (plan->instances[instance].view_of >= 0)
-        instance = plan->instances[instance].view_of;
-    return plan->instances[instance].first_step;
-}
-
 static rvx_status check_write(const rvx_plan *plan, int32_t index, int32_t written,
                               rvx_error *error)
 {

@@ -52,21 +52,21 @@ static int32_t new_instance(schedule *s, int32_t value, bool gradient)
                                           .view_of = -1});
 }
 
-static int32_t view_instance(schedule *s, int32_t value, bool gradient, int32_t of, int64_t first)
-{
-    if (of < 0)
-        return -1;
-    return add_instance(
-        s, (rvx_instance){
-               .value = value, .gradient = gradient, .view_of = of, .channel_first = first});
-}
-
 /* The instance is read or written by the step that is added next. */
 static int32_t use(schedule *s, int32_t instance)
 {
     if (instance >= 0 && s->plan->instances[instance].last_step < s->plan->step_count)
         s->plan->instances[instance].last_step = s->plan->step_count;
     return instance;
+}
+
+static int32_t view_instance(schedule *s, int32_t value, bool gradient, int32_t of, int64_t first)
+{
+    if (use(s, of) < 0) /* unchanged until the slice takes over */
+        return -1;
+    return add_instance(
+        s, (rvx_instance){
+               .value = value, .gradient = gradient, .view_of = of, .channel_first = first});
 }
 
 static rvx_step blank_step(rvx_step_kind kind, rvx_phase phase, int32_t node)
