@@ -194,7 +194,7 @@ static rvx_status check_write(const rvx_plan *plan, int32_t index, int32_t writt
     int32_t root = locate(plan, written, &first);
     for (int32_t i = 0; i < plan->instance_count; i++) {
         if (i == written || plan->instances[i].buffer < 0 ||
-            plan->instances[i].last_step <= index || birth(plan, i) >= index)
+            plan->instances[i].last_step <= index || plan->instances[i].first_step > index)
             continue;
         if (locate(plan, i, &other) == root && other < first + info_of(plan, written)->shape.c &&
             first < other + info_of(plan, i)->shape.c)
