@@ -40,13 +40,14 @@ typedef struct rvx_op_params {
     int32_t include_background; /* loss: class 0 takes part in Dice */
     float weight;               /* loss: factor (deep supervision) */
     float smooth;               /* loss: Dice smoothing */
-    int32_t channel_count; /* split: channels of out[0]; out[1] gets the rest */
+    int32_t channel_count;      /* split: channels of out[0]; out[1] gets the rest */
 } rvx_op_params;
 
 typedef struct rvx_call {
     const rvx_op_params *params;
-    rvx_tensor in[RVX_IN_MAX];        /* forward inputs; data NULL where absent or not read */
-    rvx_tensor out[RVX_OUT_MAX];      /* forward outputs */
+    rvx_tensor
+        in[RVX_IN_MAX]; /* forward inputs; data NULL where absent or not read, shape always */
+    rvx_tensor out[RVX_OUT_MAX];      /* forward outputs; data NULL where folded or not read */
     rvx_tensor grad_in[RVX_IN_MAX];   /* data NULL: not wanted */
     rvx_tensor grad_out[RVX_OUT_MAX]; /* data NULL: no gradient arrives */
     uint32_t accumulate;              /* bit i: add to grad_in[i] instead of writing it */

@@ -61,6 +61,20 @@ static void bind_gather(rvx_session *session, const rvx_step *step, bool backwar
     }
 }
 
+/* A kernel may ask for the shape of an operand that it does not read. */
+static void bind_shapes(const rvx_session *session, const rvx_step *step, rvx_call *call)
+{
+    const rvx_graph *graph = session->plan->graph;
+    const rvx_node *node = &graph->nodes[step->node];
+    if (step->op != node->op)
+        return;
+    for (int i = 0; i < node->in_count; i++)
+        if (node->in[i] >= 0)
+            call->in[i].shape = graph->values[node->in[i]].shape;
+    for (int i = 0; i < node->op->out_count; i++)
+        call->out[i].shape = graph->values[node->out[i]].shape;
+}
+
 static void bind_step(rvx_session *session, int32_t index)
 {
     const rvx_plan *plan = session->plan;
@@ -77,6 +91,7 @@ static void bind_step(rvx_session *session, int32_t index)
     bind(session, call->grad_in, step->grad_in, RVX_IN_MAX);
     bind(session, call->grad_out, step->grad_out, RVX_OUT_MAX);
     bind(session, &call->fold, &step->fold, 1);
+    bind_shapes(session, step, call);
     call->params = step->params;
     call->accumulate = step->accumulate;
     call->threads = plan->options.threads;
