@@ -2,7 +2,7 @@
 #include "engine/segment/evaluate.h"
 
 #include "engine/base/file.h"
-#include "engine/volume/volume.h"
+#include "engine/volume/dataset.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,10 +10,6 @@
 #include <string.h>
 
 enum { SCAN_SLICES = 8, NAMED_MAX = 5 };
-
-/* Grids count as one when their corners lie within this share of the smallest voxel side: float32
- * headers differ by far less, a shift that matters by far more. */
-static const double grid_tolerance = 0.01;
 
 int64_t rvx__case_name_bytes(const char *file_name)
 {
@@ -51,7 +47,7 @@ static rvx_status pair_read(rvx_volume *prediction, rvx_volume *reference,
     const rvx_geometry *grid = &reference->info.geometry;
     double side = fmin(grid->spacing[0], fmin(grid->spacing[1], grid->spacing[2]));
     RVX_TRY(rvx__geometry_same(&prediction->info.geometry, prediction_path, grid, reference_path,
-                               grid_tolerance * side, error));
+                               RVX_GRID_TOLERANCE * side, error));
     int64_t voxels = rvx__geometry_voxels(grid);
     RVX_TRY(rvx__class_list_check(list, reference->voxels, voxels, true, reference_path, error));
     RVX_TRY(rvx__class_list_check(list, prediction->voxels, voxels, false, prediction_path, error));

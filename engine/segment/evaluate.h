@@ -36,9 +36,9 @@ typedef struct rvx_evaluate_params {
 } rvx_evaluate_params;
 
 /* Compares PREDICTIONS/CASE.nii.gz with REFERENCES/CASE.nii.gz (or .nii) for every reference.
- * Refused, with the file named: a missing prediction, grids that differ by more than 1 % of the
- * smallest spacing, labels that dataset.json does not declare. Holds one case in memory. The result
- * is freed with rvx__evaluation_free, also after an error. */
+ * Refused, with the file named: a missing prediction, grids that differ by more than
+ * RVX_GRID_TOLERANCE (as in training), labels that dataset.json does not declare. Holds one case in
+ * memory. The result is freed with rvx__evaluation_free, also after an error. */
 rvx_status rvx__evaluate(rvx_evaluation *evaluation, const char *predictions,
                          const char *references, const rvx_evaluate_params *params,
                          rvx_error *error);
