@@ -24,9 +24,9 @@ typedef struct job {
     int threads;
     rvx_names maps; /* with anatomy: names in the folder, sorted */
     rvx_label_table table;
-    int64_t slices_done;
-    int64_t started; /* cases begun: their files may exist */
     int folders_made;
+    /* Shared by the threads that make cases; guarded by the critical section "phantom". */
+    int64_t slices_done, stop_at; /* cases above stop_at are given up; -1: all */
 } job;
 
 static const char *const folders[2][2] = {{"imagesTr", "labelsTr"}, {"imagesTs", "labelsTs"}};
@@ -75,13 +75,26 @@ static rvx_status case_path(char out[RVX_PATH_BYTES], const job *j, int64_t inde
     return rvx__path_join(out, j->out, name, error);
 }
 
-static int report(job *j, int64_t index, int64_t slices_total)
+/* Counts a slice and tells whether to go on. Only the thread that called the library reports. */
+static rvx_status count_slice(job *j, int64_t index, int64_t slices_per_case, rvx_error *error)
 {
-    if (!j->options->progress)
-        return 0;
+    int64_t done, stop_at, total = (j->cases + j->tests) * slices_per_case;
+#pragma omp critical(phantom)
+    {
+        done = ++j->slices_done;
+        stop_at = j->stop_at;
+    }
+    if (index > stop_at)
+        return rvx__fail(error, RVX_CANCELLED, "phantom: stopped on request");
+    if (!j->options->progress || omp_get_thread_num() != 0)
+        return RVX_OK;
     char identifier[IDENTIFIER_BYTES];
     case_identifier(identifier, j, index);
-    return j->options->progress(j->options->context, identifier, j->slices_done, slices_total);
+    if (!j->options->progress(j->options->context, identifier, done, total > done ? total : done))
+        return RVX_OK;
+#pragma omp critical(phantom)
+    j->stop_at = -1;
+    return rvx__fail(error, RVX_CANCELLED, "phantom: stopped on request");
 }
 
 /* Simulates slice after slice and hands each to the two files. */
@@ -101,7 +114,6 @@ static rvx_status write_case(job *j, int64_t index, const rvx_geometry *geometry
     RVX_TRY(case_path(label_path, j, index, 1, error));
     RVX_TRY(rvx__volume_writer_create(&images, image_path, geometry, RVX_VOXEL_U8, NULL, error));
     RVX_TRY(rvx__volume_writer_create(&labels, label_path, geometry, RVX_VOXEL_U8, NULL, error));
-    int64_t total = (j->cases + j->tests) * geometry->size[2];
     for (int64_t z = 0; z < geometry->size[2]; z++) {
         rvx__ultrasound_next(ultrasound, image);
         if (atlas)
@@ -110,11 +122,7 @@ static rvx_status write_case(job *j, int64_t index, const rvx_geometry *geometry
             rvx__ultrasound_labels(ultrasound, label, z);
         RVX_TRY(rvx__volume_writer_slab(images, image, 1, error));
         RVX_TRY(rvx__volume_writer_slab(labels, label, 1, error));
-        j->slices_done++;
-        if (report(j, index, total > j->slices_done ? total : j->slices_done)) {
-            status = rvx__fail(error, RVX_CANCELLED, "phantom: stopped on request");
-            goto cleanup;
-        }
+        RVX_TRY(count_slice(j, index, geometry->size[2], error));
     }
     rvx_volume_writer *done = images;
     images = NULL; /* commit frees it in every case */
@@ -155,7 +163,6 @@ static rvx_status make_case(job *j, int64_t index, rvx_error *error)
     rvx_ultrasound *ultrasound = NULL;
     rvx_geometry geometry;
     rvx_ultrasound_options o;
-    j->started = index + 1;
     if (j->options->anatomy) {
         char path[RVX_PATH_BYTES];
         RVX_TRY(rvx__path_join(path, j->options->anatomy, j->maps.names[index], error));
@@ -297,10 +304,10 @@ cleanup:
 }
 
 /* Removes what this call made; errors are of no interest on the way out of another. */
-static void remove_all(job *j)
+static void remove_all(const job *j)
 {
     char path[RVX_PATH_BYTES];
-    for (int64_t k = 0; k < j->started; k++)
+    for (int64_t k = 0; k < j->cases + j->tests && j->folders_made; k++)
         for (int labels = 0; labels < 2; labels++)
             if (case_path(path, j, k, labels, NULL) == RVX_OK)
                 (void)rvx__file_remove(path, NULL);
@@ -331,6 +338,40 @@ static rvx_status write_description(const job *j, rvx_error *error)
                               error);
 }
 
+/* Small slices: threads take whole cases, which costs no waiting for each other. Large ones: one
+ * case at a time, threads share its slices, so that memory stays that of one case. */
+static rvx_status make_cases(job *j, rvx_error *error)
+{
+    int64_t count = j->cases + j->tests, failed = count;
+    rvx_status status = RVX_OK;
+    int workers = 1;
+    if (count > 1 && (j->options->anatomy || j->size[0] * j->size[1] <= 160 * 160)) {
+        workers = j->threads < count ? j->threads : (int)count;
+        j->threads = 1;
+    }
+    j->stop_at = count;
+#pragma omp parallel for num_threads(workers) schedule(dynamic, 1)
+    for (int64_t k = 0; k < count; k++) {
+        int64_t stop_at;
+#pragma omp critical(phantom)
+        stop_at = j->stop_at;
+        rvx_error mine = {0};
+        if (k > stop_at || make_case(j, k, &mine) == RVX_OK)
+            continue;
+#pragma omp critical(phantom)
+        if (k < failed) { /* the first in order speaks; those before it are finished */
+            failed = k;
+            status = mine.status;
+            j->stop_at = k < j->stop_at ? k : j->stop_at;
+            if (error)
+                *error = mine;
+        }
+    }
+    if (status == RVX_OK && j->stop_at < 0) /* on request, after a case's last slice */
+        status = rvx__fail(error, RVX_CANCELLED, "phantom: stopped on request");
+    return status;
+}
+
 rvx_status rvx__phantom_generate(const char *out, const rvx_phantom_options *options,
                                  rvx_error *error)
 {
@@ -338,8 +379,7 @@ rvx_status rvx__phantom_generate(const char *out, const rvx_phantom_options *opt
     job j = {.options = options, .out = out};
     RVX_TRY(check_options(&j, error));
     RVX_TRY(make_folders(&j, error));
-    for (int64_t k = 0; k < j.cases + j.tests; k++)
-        RVX_TRY(make_case(&j, k, error));
+    RVX_TRY(make_cases(&j, error));
     RVX_TRY(write_description(&j, error));
 cleanup:
     if (status != RVX_OK)

@@ -8,8 +8,10 @@
  *
  * Invariant: the bytes of case k depend on (seed, k, size, map) alone: not on the number of cases
  * or of threads. The folder gets its dataset.json last; after an error or a cancelled run, every
- * file that the call made is gone. Memory: rvx__ultrasound_bytes and two slices, plus the label map
- * where there is one. */
+ * file that the call made is gone. Memory: rvx__ultrasound_bytes (a few slices), about 4 MB of
+ * anatomy or the label map, and two gzip writers of fixed size; that times the number of threads
+ * where slices are small (up to 160x160) or maps are the anatomy, as threads then take whole cases.
+ */
 #ifndef RVX_PHANTOM_H
 #define RVX_PHANTOM_H
 
@@ -17,7 +19,8 @@
 
 #include <stdint.h>
 
-/* Called after every slice; a non-zero answer stops the run with RVX_CANCELLED. */
+/* Called in the calling thread, after every slice that it made; a non-zero answer stops the run
+ * with RVX_CANCELLED. */
 typedef int (*rvx_phantom_progress)(void *context, const char *identifier, int64_t slices_done,
                                     int64_t slices_total);
 

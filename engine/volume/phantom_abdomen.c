@@ -11,12 +11,13 @@ static float square(float x) { return x * x; }
 
 static float ripple(const rvx_ripple *r, const float p[3])
 {
-    float sum = 0;
-    for (int k = 0; k < WAVES; k++) {
-        const rvx_wave *w = &r->waves[k];
-        sum += w->amplitude * rvx__sine_turns(w->cycles[0] * p[0] + w->cycles[1] * p[1] +
-                                              w->cycles[2] * p[2] + w->phase);
-    }
+    float term[WAVES], sum = 0;
+    for (int k = 0; k < WAVES; k++)
+        term[k] =
+            r->amplitude[k] * rvx__sine_turns(r->cycles[0][k] * p[0] + r->cycles[1][k] * p[1] +
+                                              r->cycles[2][k] * p[2] + r->phase[k]);
+    for (int k = 0; k < WAVES; k++)
+        sum += term[k];
     return sum;
 }
 

@@ -7,17 +7,14 @@
 #include "engine/volume/phantom_scene.h"
 #include "engine/volume/phantom_vessels.h"
 
-enum { WAVES = 6, LOBES_MAX = 6, TUMOURS_MAX = 4, STONES_MAX = 3, RIBS_MAX = 2 };
+enum { WAVES = 8, LOBES_MAX = 6, TUMOURS_MAX = 4, STONES_MAX = 3, RIBS_MAX = 2 };
 
-typedef struct rvx_wave {
-    float cycles[3]; /* per mm */
-    float phase;     /* turns */
-    float amplitude;
-} rvx_wave;
-
-/* A sum of plane waves: smooth, aperiodic over an organ, and a pure function. */
+/* A sum of plane waves: smooth, aperiodic over an organ, and a pure function. Kept by component, so
+ * that all waves go through the same vector instructions. */
 typedef struct rvx_ripple {
-    rvx_wave waves[WAVES];
+    float cycles[3][WAVES]; /* per mm */
+    float phase[WAVES];     /* turns */
+    float amplitude[WAVES];
     float bound; /* no value exceeds this */
 } rvx_ripple;
 

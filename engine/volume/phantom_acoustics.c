@@ -50,12 +50,13 @@ static double beam_widening(const rvx_probe *probe, double depth, double range)
 
 static double lateral_sigma(const rvx_probe *probe, double depth)
 {
-    return 1.35 * 1.54 / probe->frequency_mhz * beam_widening(probe, depth, 48.0);
+    return 1.35 * 1.54 / probe->frequency_mhz * beam_widening(probe, depth, 0.33 * probe->depth);
 }
 
 static double elevation_sigma(const rvx_probe *probe, double depth)
 {
-    return fmin(1.7 * 1.54 / probe->frequency_mhz * beam_widening(probe, depth, 60.0), 2.0);
+    return fmin(
+        1.7 * 1.54 / probe->frequency_mhz * beam_widening(probe, depth, 0.40 * probe->depth), 2.0);
 }
 
 static double axial_sigma(const rvx_probe *probe, double depth)
@@ -152,30 +153,35 @@ static rvx_point beam_point(const rvx_ultrasound *u, int64_t row, int64_t beam, 
                        (float)probe->apex_y + r * u->beam_cosine[beam], z, depth};
 }
 
-/* Time gain: the loss an average beam has suffered at each depth, as an operator's sliders would
- * settle. Bone and stones are left out, so they keep their shadows. */
+/* Time gain: the mean loss, at each depth, of those beams that meet tissue there, as an operator's
+ * sliders would settle. Bone, stones and lung count as tissue, so they keep their shadows. */
 static void set_time_gain(rvx_ultrasound *u)
 {
     const rvx_ultrasound_options *o = &u->options;
     enum { BEAMS = 24, SLICES = 9 };
-    double loss = 0;
+    float loss[SLICES][BEAMS] = {{0}}, gain = 0;
     int64_t stride = (int64_t)fmax(1, floor(1.5 / u->grid.row_mm)), inner = u->grid.beams - 1;
-    float mean = 0;
-    for (int64_t r = 0; r < u->grid.rows; r++) {
-        if (r % stride == 0) {
-            mean = 0;
-            for (int64_t s = 0; s < SLICES; s++)
-                for (int64_t b = 0; b < BEAMS; b++) {
-                    float z = (float)((double)o->size[2] * o->spacing[2] * 0.8 *
-                                      ((double)s / (SLICES - 1) - 0.5));
-                    rvx_point p = beam_point(u, r, (2 * b + 1) * inner / (2 * BEAMS), z);
-                    rvx_material m = o->scene.material(o->scene.self, p);
-                    mean += m.attenuation < 1.2f ? m.attenuation : 0.55f;
+    float step = (float)(0.2 * o->probe.frequency_mhz * u->grid.row_mm * (double)stride);
+    for (int64_t first = 0; first < u->grid.rows; first += stride) {
+        float sum = 0;
+        int64_t count = 0, last = first + stride;
+        for (int64_t s = 0; s < SLICES; s++)
+            for (int64_t b = 0; b < BEAMS; b++) {
+                float z = (float)((double)o->size[2] * o->spacing[2] * 0.8 *
+                                  ((double)s / (SLICES - 1) - 0.5));
+                rvx_point p = beam_point(u, first, (2 * b + 1) * inner / (2 * BEAMS), z);
+                rvx_material m = o->scene.material(o->scene.self, p);
+                loss[s][b] += step * (m.attenuation < 1.2f ? m.attenuation : 0.55f);
+                if (m.amplitude > 0.1f) {
+                    sum += loss[s][b];
+                    count++;
                 }
-            mean /= (float)(BEAMS * SLICES);
-        }
-        loss += 0.2 * o->probe.frequency_mhz * (double)mean * u->grid.row_mm;
-        u->row_gain[r] = (float)loss;
+            }
+        float wanted = count ? sum / (float)count : gain;
+        float from = gain;
+        gain = wanted > gain ? wanted : gain;
+        for (int64_t r = first; r < last && r < u->grid.rows; r++)
+            u->row_gain[r] = from + (gain - from) * (float)(r - first + 1) / (float)stride;
     }
 }
 

@@ -15,7 +15,8 @@ struct rvx_atlas {
 };
 
 /* Label 0 is the gel between probe and body. The other tissues spread over backscatter, impedance
- * and attenuation by the golden ratio and its kin, so neighbours in number differ clearly. */
+ * and attenuation by the golden ratio and its kin, so neighbours in number differ clearly. The
+ * attenuation is that of an infant's brain: whole heads are looked through. */
 static void set_tissues(rvx_atlas *atlas)
 {
     for (int k = 1; k < 256; k++) {
@@ -24,11 +25,11 @@ static void set_tissues(rvx_atlas *atlas)
         atlas->tissues[k] = (rvx_material){
             .amplitude = (float)pow(10.0, (-15.0 + 22.0 * echo) / 20.0),
             .impedance = (float)(1.54 + 0.16 * step),
-            .attenuation = (float)(0.25 + 0.35 * loss),
+            .attenuation = (float)(0.08 + 0.14 * loss),
         };
     }
     atlas->tissues[0] = (rvx_material){0.02f, 1.52f, 0.02f};
-    atlas->tissues[CLASS_OTHER] = (rvx_material){0.6f, 1.60f, 0.4f};
+    atlas->tissues[CLASS_OTHER] = (rvx_material){0.6f, 1.60f, 0.15f};
 }
 
 static uint8_t class_of(const rvx_label_table *table, int32_t value)

@@ -13,7 +13,7 @@
 static const rvx_material tissue_materials[TISSUE_COUNT] = {
     [TISSUE_SKIN] = {1.60f, 1.70f, 0.90f},   [TISSUE_FAT] = {0.45f, 1.38f, 0.55f},
     [TISSUE_MUSCLE] = {0.60f, 1.66f, 0.90f}, [TISSUE_BONE] = {1.20f, 5.50f, 16.0f},
-    [TISSUE_BOWEL] = {1.30f, 1.52f, 0.55f},  [TISSUE_DIAPHRAGM] = {0.40f, 1.68f, 0.80f},
+    [TISSUE_BOWEL] = {1.60f, 1.52f, 0.55f},  [TISSUE_DIAPHRAGM] = {0.40f, 1.68f, 0.80f},
     [TISSUE_LUNG] = {0.60f, 0.25f, 3.50f},   [TISSUE_LIVER] = {1.00f, 1.64f, 0.55f},
     [TISSUE_BLOOD] = {0.045f, 1.61f, 0.18f}, [TISSUE_PORTAL_WALL] = {2.00f, 1.74f, 0.60f},
     [TISSUE_BILE] = {0.020f, 1.57f, 0.06f},  [TISSUE_GALLBLADDER_WALL] = {1.90f, 1.72f, 0.60f},
@@ -25,18 +25,17 @@ static void draw_ripple(rvx_ripple *r, float shortest_mm, float longest_mm, floa
 {
     r->bound = 0;
     for (int k = 0; k < WAVES; k++) {
-        rvx_wave *w = &r->waves[k];
-        float squared = 0, wavelength = rvx__random_range(random, shortest_mm, longest_mm);
+        float v[3], squared = 1e-6f,
+                    wavelength = rvx__random_range(random, shortest_mm, longest_mm);
         for (int i = 0; i < 3; i++) {
-            w->cycles[i] = rvx__random_normal(random);
-            squared += w->cycles[i] * w->cycles[i];
+            v[i] = rvx__random_normal(random);
+            squared += v[i] * v[i];
         }
-        float scale = 1.0f / (wavelength * sqrtf(squared + 1e-6f));
         for (int i = 0; i < 3; i++)
-            w->cycles[i] *= scale;
-        w->phase = rvx__random_uniform(random);
-        w->amplitude = amplitude * rvx__random_range(random, 0.25f, 0.55f);
-        r->bound += w->amplitude;
+            r->cycles[i][k] = v[i] / (wavelength * sqrtf(squared));
+        r->phase[k] = rvx__random_uniform(random);
+        r->amplitude[k] = amplitude * rvx__random_range(random, 0.22f, 0.48f);
+        r->bound += r->amplitude[k];
     }
 }
 

@@ -51,4 +51,6 @@ void rvx__probe_cover(rvx_probe *probe, uint64_t seed, int64_t case_index, const
     probe->depth = hypot(side, field_mm[1] - probe->apex_y) - probe->radius + 1;
     probe->angle_half = atan2(side, -probe->apex_y) + 0.01;
     probe->focus = 0.5 * probe->depth;
+    /* Deep objects are looked at with a lower pitch. */
+    probe->frequency_mhz = fmin(probe->frequency_mhz, 800.0 / probe->depth);
 }
