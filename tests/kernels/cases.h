@@ -1,0 +1,39 @@
+/* Every op's cases and plainest reference, one file per op in cases/. Owns: the list of suites; a
+ * row of ops.def without a suite fails tests/kernels/test_gradient.c. */
+#ifndef RVX_TEST_CASES_H
+#define RVX_TEST_CASES_H
+
+#include "tests/kernels/harness.h"
+
+#define CASE_COUNT(cases) ((int)(sizeof(cases) / sizeof *(cases)))
+
+/* Index into a dense array of that shape. */
+static inline int64_t at(rvx_shape s, int64_t n, int64_t d, int64_t h, int64_t w, int64_t c)
+{
+    return (((n * s.d + d) * s.h + h) * s.w + w) * s.c + c;
+}
+
+#include "tests/kernels/cases/add.h"
+#include "tests/kernels/cases/concat.h"
+#include "tests/kernels/cases/conv.h"
+#include "tests/kernels/cases/conv_transpose.h"
+#include "tests/kernels/cases/max_pool.h"
+#include "tests/kernels/cases/norm_act.h"
+#include "tests/kernels/cases/segmentation_loss.h"
+#include "tests/kernels/cases/split.h"
+#include "tests/kernels/cases/upsample.h"
+
+static const test_suite *const suites[] = {
+    &conv_suite, &conv_transpose_suite, &norm_act_suite, &max_pool_suite,          &upsample_suite,
+    &add_suite,  &concat_suite,         &split_suite,    &segmentation_loss_suite,
+};
+
+TEST_FUNCTION const test_suite *suite_of(const rvx_op *op)
+{
+    for (int i = 0; i < CASE_COUNT(suites); i++)
+        if (suites[i]->op == op)
+            return suites[i];
+    return NULL;
+}
+
+#endif

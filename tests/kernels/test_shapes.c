@@ -1,0 +1,72 @@
+/* Shape rules refuse what makes no sense, and say what was wrong: one row a refusal, with words
+ * that the message must hold. */
+#include "kernels/op.h"
+#include "tap.h"
+
+#include <string.h>
+
+typedef struct refusal {
+    const rvx_op *op;
+    rvx_shape in[RVX_IN_MAX];
+    int in_count;
+    rvx_op_params params;
+    const char *words;
+} refusal;
+
+static const refusal refusals[] = {
+    {&rvx__op_norm_act, {{1, 4, 4, 4, 16}}, 1, {.groups = 3, .epsilon = 1e-5f}, "into 3 groups"},
+    {&rvx__op_norm_act, {{1, 4, 4, 4, 16}}, 1, {.epsilon = 0}, "epsilon"},
+    {&rvx__op_norm_act, {{1, 1, 1, 1, 16}}, 1, {.epsilon = 1e-5f}, "one value only"},
+    {&rvx__op_norm_act,
+     {{1, 4, 4, 4, 16}, {1, 1, 1, 1, 8}},
+     2,
+     {.epsilon = 1e-5f},
+     "gamma has 8 values, expected 16"},
+    {&rvx__op_norm_act,
+     {{1, 4, 4, 4, 16}, {0}, {1, 1, 1, 2, 16}},
+     3,
+     {.epsilon = 1e-5f},
+     "beta has 32 values, expected 16"},
+    {&rvx__op_max_pool, {{1, 4, 4, 1, 16}}, 1, {.kernel = {2, 2, 2}}, "along w"},
+    {&rvx__op_max_pool, {{1, 4, 4, 4, 16}}, 1, {.kernel = {2, 0, 2}}, "kernel 0 along h"},
+    {&rvx__op_upsample, {{1, 4, 4, 4, 16}}, 1, {.kernel = {65, 2, 2}}, "factor 65 along d"},
+    {&rvx__op_add, {{1, 4, 4, 4, 16}, {1, 4, 4, 4, 8}}, 2, {.groups = 0}, "shapes differ"},
+    {&rvx__op_concat,
+     {{1, 4, 4, 4, 16}, {1, 4, 5, 4, 16}},
+     2,
+     {.groups = 0},
+     "input 1 is [1 4 5 4]"},
+    {&rvx__op_concat, {{1, 4, 4, 4, 16}, {0}}, 2, {.groups = 0}, "input 1 is absent"},
+    {&rvx__op_split, {{1, 4, 4, 4, 16}}, 1, {.channel_count = 16}, "16 of 16 channels"},
+    {&rvx__op_split, {{1, 4, 4, 4, 16}}, 1, {.channel_count = 0}, "0 of 16 channels"},
+    {&rvx__op_segmentation_loss,
+     {{1, 4, 4, 4, 3}, {1, 4, 4, 5, 1}},
+     2,
+     {.classes = 3},
+     "labels are [1 4 4 5 1]"},
+    {&rvx__op_segmentation_loss,
+     {{1, 4, 4, 4, 3}, {1, 4, 4, 4, 1}},
+     2,
+     {.classes = 4},
+     "expected 4 classes"},
+    {&rvx__op_segmentation_loss,
+     {{1, 4, 4, 4, 1}, {1, 4, 4, 4, 1}},
+     2,
+     {.classes = 1},
+     "expected 2 to 256"},
+};
+
+int main(void)
+{
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        const refusal *r = &refusals[i];
+        rvx_shape out[RVX_OUT_MAX];
+        rvx_error error = {RVX_OK, ""};
+        rvx_status status = r->op->shape(out, r->in, r->in_count, &r->params, &error);
+        tap_ok(status == RVX_ERROR_ARGUMENT && error.status == status &&
+                   strncmp(error.message, r->op->name, strlen(r->op->name)) == 0 &&
+                   strstr(error.message, r->words),
+               "%s refuses: %s", r->op->name, r->words);
+    }
+    return tap_done();
+}
