@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 JOBS ?= $(shell nproc)
 
 PACKAGES := gcc g++ make zlib1g-dev libdeflate-dev libjansson-dev libpng-dev perl
-TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil
+TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil python3-scipy
 BENCH_PACKAGES := libdnnl-dev python3-torch python3-scipy libopenblas0-openmp
 CHECK_PACKAGES := clang-format clang-tidy
 
@@ -98,6 +98,52 @@ else
 	@$(MAKE) --no-print-directory $(BUILD)/bench_conv
 	@$(BUILD)/bench_conv $(BENCH_ARGS)
 endif
+
+# Fuzzing: every tests/fuzz/fuzz_*.c, FUZZ_SECONDS each, from the seeds in tests/fuzz/corpus. By default
+# the small coverage-guided driver in tests/fuzz (gcc, always the same inputs); FUZZ_CC=clang takes
+# libFuzzer. The library is built anew with sanitizers; kernels, which parse nothing, are not.
+FUZZ_CC ?= gcc
+FUZZ_SECONDS ?= 3
+FUZZ := $(BUILD)/fuzz-$(FUZZ_CC)
+FUZZ_BINARIES := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fopenmp -I. -MMD -MP $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all
+ifeq ($(FUZZ_CC),clang)
+FUZZ_COVERAGE := -fsanitize=fuzzer-no-link
+FUZZ_LINK := -fsanitize=fuzzer -lgomp
+FUZZ_RUN = -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/ -print_final_stats=1 $$target.found
+else
+FUZZ_COVERAGE := -fsanitize-coverage=trace-pc
+FUZZ_LINK := $(FUZZ)/driver.o
+FUZZ_RUN = -seconds=$(FUZZ_SECONDS) -crash=$$target.crash
+$(FUZZ_BINARIES): $(FUZZ)/driver.o
+endif
+
+.PHONY: fuzz
+fuzz: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) $(FUZZ_BINARIES)
+	@for target in $(FUZZ_BINARIES); do seeds=tests/fuzz/corpus/$$(basename $$target); [ -d $$seeds ] || seeds=; \
+	mkdir -p $$target.found; OMP_NUM_THREADS=1 $$target $(FUZZ_RUN) $$seeds >$$target.log 2>&1 || { cat $$target.log; exit 1; }; \
+	echo "$$(basename $$target): $$(grep -E 'runs in|number_of_executed' $$target.log)"; done
+
+$(FUZZ)/driver.o: tests/fuzz/driver.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fno-sanitize=all -c -o $@ $<
+
+$(FUZZ)/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) $(FUZZ_COVERAGE) -c -o $@ $<
+
+$(FUZZ)/librevoxel.a: $(LIBRARY_SOURCES:%.c=$(FUZZ)/%.o)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(FUZZ)/libkernels.a: $(KERNEL_OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+FUZZ_LIBRARIES := $(FUZZ)/librevoxel.a $(FUZZ)/libkernels.a
+$(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_LIBRARIES)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBRARIES) -Wl,--end-group $(FUZZ_LINK) $(LIBS)
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+"""Preprocessing against numpy and scipy on real volumes: normalisation, resampling, fingerprint.
+
+The peer is scipy.ndimage.map_coordinates (order 1, edges clamped) at skimage's coordinates, and
+numpy for every statistic. Tolerances: float32 rounding of values that are of order one after
+normalisation (a handful of roundings, 2^-24 each, times the largest value)."""
+import glob, json, os, subprocess, sys, tempfile
+
+try:
+    import nibabel
+    import numpy as np
+    from scipy import ndimage
+except ImportError as missing:
+    print(f"1..0 # SKIP {missing}")
+    sys.exit(0)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOOL = os.path.join(ROOT, os.environ.get("BUILD", "build"), "tests/volume/test_preprocess")
+SHARED = os.path.join(ROOT, "..", "shared", "data")
+count = failures = 0
+
+
+def ok(passed, name):
+    global count, failures
+    count += 1
+    failures += not passed
+    print(f"{'' if passed else 'not '}ok {count} - {name}", flush=True)
+
+
+def normalise(image, scheme, nonzero):
+    image = image.astype(np.float64)
+    if scheme == "ct":
+        return (np.clip(image, 20, 180) - 100) / 40
+    if scheme == "rescale_to_0_1":
+        return (image - image.min()) / max(image.max() - image.min(), 1e-8)
+    if scheme == "zscore":
+        inside = image[image != 0] if nonzero else image
+        return (image - inside.mean()) / max(inside.std(), 1e-8)
+    return image
+
+
+def coordinates(out, size):
+    axes = [np.clip((np.arange(n) + 0.5) * (m / n) - 0.5, 0, m - 1) for n, m in zip(out, size)]
+    return np.meshgrid(*axes, indexing="ij")
+
+
+def compare(images, label, scheme, nonzero, target, name):
+    """All arrays are z, y, x."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = os.path.join(scratch, "case")
+        run = subprocess.run([TOOL, "case", scheme, str(int(nonzero)),
+                              ",".join(map(str, target)), label or "-", out, *images],
+                             capture_output=True, text=True)
+        if run.returncode:
+            ok(False, f"{name}: {run.stderr}")
+            return
+        shape = json.loads(run.stdout)
+        ours = np.fromfile(out + ".image", np.float32).reshape(shape)
+        labels = np.fromfile(out + ".labels", np.uint8).reshape(shape[:3]) if label else None
+    spacing = nibabel.load(images[0]).header.get_zooms()[:3]
+    worst = limit = 0
+    for channel, path in enumerate(images):
+        file = nibabel.load(path)
+        voxels = file.get_fdata(dtype=np.float64).transpose(2, 1, 0)
+        size = voxels.shape
+        expected_shape = [
+            m if t == 0 or abs(s - t) <= 0.01 * t else max(1, int(np.rint(m * float(s) / t)))
+            for m, s, t in zip(size, spacing[::-1], target[::-1])]
+        expected = normalise(voxels, scheme, nonzero)
+        if list(expected_shape) != list(size):
+            expected = ndimage.map_coordinates(expected, coordinates(expected_shape, size),
+                                               order=1, mode="nearest")
+        if list(ours.shape[:3]) != expected_shape:
+            ok(False, f"{name}: shape {ours.shape}, expected {expected_shape}")
+            return
+        worst = max(worst, np.abs(ours[..., channel] - expected).max())
+        limit = max(limit, 16 * 2.0**-24 * max(1, np.abs(expected).max()))
+    same = True
+    if label:
+        stored = nibabel.load(label).get_fdata().transpose(2, 1, 0).astype(np.uint8)
+        picks = [(2 * np.arange(n) + 1) * m // (2 * n) for n, m in zip(expected_shape, stored.shape)]
+        same = np.array_equal(labels, stored[np.ix_(*picks)])
+    ok(worst <= limit and same, f"{name}: {tuple(size)} -> {tuple(expected_shape)}, off by "
+                                f"{worst:.1e} of {limit:.1e}, labels {'equal' if same else 'differ'}")
+
+
+def fingerprint(folder, name):
+    run = subprocess.run([TOOL, "fingerprint", folder], capture_output=True, text=True)
+    if run.returncode:
+        ok(False, f"{name}: {run.stderr}")
+        return
+    ours = json.loads(run.stdout)
+    pooled, spacings, boxes, shares, voxels = [], [], [], [], []
+    paths = sorted(glob.glob(os.path.join(folder, "labelsTr", "*.nii.gz")))
+    share = min(100000, 4000000 // len(paths))
+    for path in paths:
+        labels = nibabel.load(path).get_fdata()
+        image = nibabel.load(path.replace("labelsTr", "imagesTr")
+                             .replace(".nii.gz", "_0000.nii.gz")).get_fdata()
+        pooled.append(image[labels > 0])
+        spacings.append(nibabel.load(path).header.get_zooms()[:3])
+        filled = np.argwhere(image != 0)
+        box = filled.max(axis=0) - filled.min(axis=0) + 1
+        boxes.append([*map(int, box), len(filled), int((labels == 1).sum())])
+        shares.append(np.prod(box) / image.size)
+        voxels.append(len(pooled[-1]))
+    whole = max(voxels) <= share  # then our samples are all foreground voxels
+    pooled = np.concatenate(pooled).astype(np.float64)
+    expected = [pooled.mean(), pooled.std(), pooled.min(), pooled.max(), np.median(pooled),
+                *np.percentile(pooled, [0.5, 99.5])]
+    close = np.allclose(ours["intensity"], expected, rtol=1e-9 if whole else 0.02, atol=1e-9)
+    ok(close and whole, f"{name}: intensities over {len(pooled)} foreground voxels")
+    ok(ours["cases"] == boxes, f"{name}: nonzero boxes and label counts of {len(boxes)} cases")
+    ok(np.allclose(ours["spacing"], np.median(spacings, axis=0), rtol=1e-6)
+       and abs(ours["share"] - np.median(shares)) < 1e-12, f"{name}: spacing and nonzero share")
+
+
+def synthetic():
+    with tempfile.TemporaryDirectory() as scratch:
+        rng = np.random.default_rng(3)
+        shape = (23, 31, 17)
+        affine = np.diag([0.7, 1.1, 2.3, 1])
+        paths = []
+        for channel in range(3):
+            voxels = rng.gamma(2, 40, shape) * (rng.random(shape) > 0.3)
+            paths.append(os.path.join(scratch, f"a_{channel:04d}.nii.gz"))
+            nibabel.save(nibabel.Nifti1Image(voxels.astype("f4"), affine), paths[-1])
+        label = os.path.join(scratch, "a.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(rng.integers(0, 9, shape).astype("u1"), affine), label)
+        for scheme in ("zscore", "ct", "rescale_to_0_1", "none"):
+            for nonzero in (False, True) if scheme == "zscore" else (False,):
+                for target in ((0, 0, 0), (1, 1, 1), (0.5, 2.2, 2.31), (9, 0.9, 40)):
+                    compare(paths, label, scheme, nonzero, target,
+                            f"{scheme}{' in nonzero' if nonzero else ''} at {target}")
+
+
+def real():
+    trus = os.path.join(SHARED, "Dataset001_TrusGland")
+    ct = os.path.join(SHARED, "ct-organs")
+    if os.path.isdir(trus):
+        images = sorted(glob.glob(os.path.join(trus, "imagesTr", "*.nii.gz")))[:2]
+        for image in images:
+            label = image.replace("imagesTr", "labelsTr").replace("_0000", "")
+            compare([image], label, "zscore", False, (0.5, 0.4, 0.9), os.path.basename(image))
+        fingerprint(trus, "TrusGland")
+    if os.path.isdir(ct):
+        compare([os.path.join(ct, "example_ct.nii.gz")], os.path.join(ct, "example_ct_labels.nii.gz"),
+                "ct", False, (2.5, 2.5, 4), "example_ct")
+
+
+if not os.path.exists(TOOL):
+    print(f"1..0 # SKIP {TOOL} is not built")
+    sys.exit(0)
+synthetic()
+real()
+print(f"1..{count}")
+sys.exit(failures > 0)
