@@ -1,8 +1,6 @@
 /* Class lists: see classes.h. */
 #include "engine/segment/classes.h"
 
-#include "engine/base/json.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,13 +64,13 @@ cleanup:
     return status;
 }
 
-rvx_status rvx__class_list_load(rvx_class_list *list, const char *path, rvx_error *error)
+rvx_status rvx__class_list_from_json(rvx_class_list *list, const json_t *tree, const char *path,
+                                     rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    json_t *tree = NULL;
     *list = (rvx_class_list){.ignore_label = -1};
-    RVX_TRY(rvx__json_load(&tree, path, DATASET_BYTES_MAX, error));
     rvx_json root = rvx__json_root(tree, path), labels = rvx__json_member(&root, "labels");
+    RVX_TRY(rvx__json_object(&root, NULL, error));
     RVX_TRY(rvx__json_object(&labels, NULL, error));
     RVX_TRY(list_start(list, (int64_t)json_object_size(labels.value), error));
     snprintf(list->source, sizeof list->source, "%s", path);
@@ -95,9 +93,19 @@ rvx_status rvx__class_list_load(rvx_class_list *list, const char *path, rvx_erro
         status = rvx__json_fail(&labels, error, "declares no class besides the background");
     qsort(list->classes, (size_t)list->count, sizeof *list->classes, class_compare);
 cleanup:
-    json_decref(tree);
     if (status != RVX_OK)
         rvx__class_list_free(list);
+    return status;
+}
+
+rvx_status rvx__class_list_load(rvx_class_list *list, const char *path, rvx_error *error)
+{
+    json_t *tree = NULL;
+    *list = (rvx_class_list){.ignore_label = -1};
+    rvx_status status = rvx__json_load(&tree, path, DATASET_BYTES_MAX, error);
+    if (status == RVX_OK)
+        status = rvx__class_list_from_json(list, tree, path, error);
+    json_decref(tree);
     return status;
 }
 

@@ -4,6 +4,7 @@
 #ifndef RVX_SEGMENT_CLASSES_H
 #define RVX_SEGMENT_CLASSES_H
 
+#include "engine/base/json.h"
 #include "engine/segment/metrics.h"
 
 #include <stdbool.h>
@@ -19,6 +20,9 @@ typedef struct rvx_class_list {
 /* "labels": {"background": 0, "liver": 1, "whole": [1, 2], "ignore": 3}; the older order
  * {"0": "background", "1": "liver"} is understood too. Errors: FORMAT with file and field, IO. */
 rvx_status rvx__class_list_load(rvx_class_list *list, const char *path, rvx_error *error);
+/* From a tree; `file` names the source in messages. */
+rvx_status rvx__class_list_from_json(rvx_class_list *list, const json_t *tree, const char *file,
+                                     rvx_error *error);
 /* Every label but 0 that `present` (256 flags) marks, named "label N". */
 rvx_status rvx__class_list_found(rvx_class_list *list, const uint8_t *present, rvx_error *error);
 /* A copy of a caller's classes; every label may occur. */

@@ -4,7 +4,7 @@
 #ifndef RVX_SEGMENT_EVALUATE_H
 #define RVX_SEGMENT_EVALUATE_H
 
-#include "engine/base/text.h"
+#include "engine/base/json.h"
 #include "engine/segment/classes.h"
 
 typedef struct rvx_evaluation_case {
@@ -66,6 +66,11 @@ rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *p
                                  rvx_error *error);
 /* Reads it back: FORMAT errors name file and field. Freed with rvx__evaluation_free. */
 rvx_status rvx__evaluation_load(rvx_evaluation *evaluation, const char *path, rvx_error *error);
+/* From a tree; `file` names the source in messages. */
+rvx_status rvx__evaluation_from_json(rvx_evaluation *evaluation, const json_t *tree,
+                                     const char *file, rvx_error *error);
+/* The tree that rvx__evaluation_write saves; json_decref frees it. NULL where memory is short. */
+json_t *rvx__evaluation_to_json(const rvx_evaluation *evaluation);
 /* For a screen: one table by class, one by case, worst first. */
 void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation);
 

@@ -106,23 +106,23 @@ cleanup:
     return status;
 }
 
-rvx_status rvx__evaluation_load(rvx_evaluation *evaluation, const char *path, rvx_error *error)
+rvx_status rvx__evaluation_from_json(rvx_evaluation *evaluation, const json_t *tree,
+                                     const char *file, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    json_t *tree = NULL;
     int64_t count = 0;
     *evaluation = (rvx_evaluation){0};
-    RVX_TRY(rvx__json_load(&tree, path, json_bytes_max, error));
-    rvx_json root = rvx__json_root(tree, path);
+    rvx_json root = rvx__json_root(tree, file);
     rvx_json tolerance = rvx__json_member(&root, "tolerance_mm");
     rvx_json classes = rvx__json_member(&root, "classes");
     rvx_json cases = rvx__json_member(&root, "cases");
+    RVX_TRY(rvx__json_object(&root, NULL, error));
     RVX_TRY(rvx__json_number(&evaluation->tolerance_mm, &tolerance, 1e-9, 1e9, error));
     RVX_TRY(classes_read(&evaluation->list, &classes, error));
     RVX_TRY(rvx__json_array(&count, &cases, 0, count_max, error));
     evaluation->cases = calloc((size_t)count + 1, sizeof *evaluation->cases);
     if (!evaluation->cases) {
-        status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its cases", path);
+        status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its cases", file);
         goto cleanup;
     }
     for (int64_t i = 0; i < count; i++) {
@@ -131,8 +131,18 @@ rvx_status rvx__evaluation_load(rvx_evaluation *evaluation, const char *path, rv
         RVX_TRY(case_read(&evaluation->cases[i], &element, evaluation->list.count, error));
     }
 cleanup:
-    json_decref(tree);
     if (status != RVX_OK)
         rvx__evaluation_free(evaluation);
+    return status;
+}
+
+rvx_status rvx__evaluation_load(rvx_evaluation *evaluation, const char *path, rvx_error *error)
+{
+    json_t *tree = NULL;
+    *evaluation = (rvx_evaluation){0};
+    rvx_status status = rvx__json_load(&tree, path, json_bytes_max, error);
+    if (status == RVX_OK)
+        status = rvx__evaluation_from_json(evaluation, tree, path, error);
+    json_decref(tree);
     return status;
 }

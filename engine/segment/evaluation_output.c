@@ -1,6 +1,5 @@
 /* Means of an evaluation, its JSON and its tables: see evaluate.h. Invariant: a mean leaves
  * undefined (NaN) values out and says how many it used. */
-#include "engine/base/json.h"
 #include "engine/segment/evaluate.h"
 
 #include <math.h>
@@ -144,8 +143,7 @@ static json_t *class_means_json(const rvx_evaluation *e, int64_t index)
     return out;
 }
 
-rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *path,
-                                 rvx_error *error)
+json_t *rvx__evaluation_to_json(const rvx_evaluation *evaluation)
 {
     json_t *root = json_object(), *cases = json_array(), *classes = json_array();
     json_t *mean = json_object(), *unmatched = json_array();
@@ -164,7 +162,15 @@ rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *p
     json_object_set_new(root, "classes", classes);
     json_object_set_new(root, "cases", cases);
     json_object_set_new(root, "predictions_without_reference", unmatched);
-    rvx_status status = rvx__json_save(root, path, error);
+    return root;
+}
+
+rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *path,
+                                 rvx_error *error)
+{
+    json_t *root = rvx__evaluation_to_json(evaluation);
+    rvx_status status = root ? rvx__json_save(root, path, error)
+                             : rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory", path);
     json_decref(root);
     return status;
 }

@@ -83,6 +83,23 @@ static bool step_add(rvx_run_log *log, const json_t *line)
     return out != NULL;
 }
 
+/* The Dice of every class that is a member of `object` by a key of prefix + name. */
+static void classes_add(rvx_run_log *log, rvx_log_validation *entry, const json_t *object,
+                        const char *prefix)
+{
+    const char *key;
+    json_t *value;
+    size_t skip = strlen(prefix);
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        if (strncmp(key, prefix, skip) != 0 || !(json_is_number(value) || json_is_null(value)))
+            continue;
+        int64_t c = class_find(log, key + skip);
+        if (c >= 0 && json_is_number(value))
+            entry->dice[c] = json_number_value(value);
+    }
+}
+
 static bool validation_add(rvx_run_log *log, const json_t *line, const json_t *validation)
 {
     rvx_log_validation entry = {.step = number_of(validation, "step"),
@@ -95,14 +112,8 @@ static bool validation_add(rvx_run_log *log, const json_t *line, const json_t *v
         entry.epoch = number_of(line, "epoch");
     for (int c = 0; c < RVX_LOG_CLASSES_MAX; c++)
         entry.dice[c] = NAN;
-    const char *name;
-    json_t *value;
-    json_object_foreach(json_object_get(validation, "dice"), name, value)
-    {
-        int64_t c = class_find(log, name);
-        if (c >= 0 && json_is_number(value))
-            entry.dice[c] = json_number_value(value);
-    }
+    classes_add(log, &entry, json_object_get(validation, "dice"), "");
+    classes_add(log, &entry, validation, "dice/");
     while (log->validation_count > 0) {
         const rvx_log_validation *last = &log->validations[log->validation_count - 1];
         if (!(last->step >= entry.step || (isnan(entry.step) && last->epoch >= entry.epoch)))
@@ -118,47 +129,64 @@ static bool validation_add(rvx_run_log *log, const json_t *line, const json_t *v
 
 static bool line_add(rvx_run_log *log, const json_t *line)
 {
+    static const char *const training[] = {
+        "loss", "lr", "learning_rate", "voxels_per_s", "voxels_per_second", NULL};
     const json_t *validation = json_object_get(line, "validation");
+    bool added = true;
+    if (!isnan(number_of(line, "step")) && !isnan(number_any(line, training)))
+        added = step_add(log, line);
     if (json_is_object(validation))
-        return validation_add(log, line, validation);
-    if (json_is_number(json_object_get(line, "step")))
-        return step_add(log, line);
+        added = added && validation_add(log, line, validation);
+    else if (!isnan(number_of(line, "mean_dice")))
+        added = added && validation_add(log, line, line);
+    return added;
+}
+
+static bool is_blank(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r')
+            return false;
     return true;
 }
 
-rvx_status rvx__run_log_load(rvx_run_log *log, const char *path, rvx_error *error)
+rvx_status rvx__run_log_parse(rvx_run_log *log, const char *text, int64_t bytes, const char *file,
+                              rvx_error *error)
 {
-    rvx_status status = RVX_OK;
-    char *data = NULL;
-    int64_t bytes = 0, number = 0;
+    int64_t number = 0;
     *log = (rvx_run_log){0};
-    RVX_TRY(rvx__file_read_all(&data, &bytes, path, log_bytes_max, error));
-    for (const char *at = data, *end = data + bytes; at < end;) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
+    for (const char *at = text, *end = text + bytes; at < end;) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at)), *line_text = at;
         size_t length = (size_t)((stop ? stop : end) - at);
-        const char *line_text = at;
         at += length + 1;
         number++;
-        if (strspn(line_text, " \t\r") >= length)
+        if (is_blank(line_text, length))
             continue;
         json_error_t reason;
         json_t *line = json_loadb(line_text, length, JSON_REJECT_DUPLICATES, &reason);
         if (!line && !stop)
             break;
         if (!json_is_object(line)) {
-            status = rvx__fail(error, RVX_ERROR_FORMAT, "%s:%lld: %s", path, (long long)number,
-                               line ? "expected a JSON object" : reason.text);
             json_decref(line);
-            goto cleanup;
+            return rvx__fail(error, RVX_ERROR_FORMAT, "%s:%lld: %s", file, (long long)number,
+                             line ? "expected a JSON object" : reason.text);
         }
         bool added = line_add(log, line);
         json_decref(line);
-        if (!added) {
-            status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its lines", path);
-            goto cleanup;
-        }
+        if (!added)
+            return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its lines", file);
     }
-cleanup:
+    return RVX_OK;
+}
+
+rvx_status rvx__run_log_load(rvx_run_log *log, const char *path, rvx_error *error)
+{
+    char *data = NULL;
+    int64_t bytes = 0;
+    *log = (rvx_run_log){0};
+    rvx_status status = rvx__file_read_all(&data, &bytes, path, log_bytes_max, error);
+    if (status == RVX_OK)
+        status = rvx__run_log_parse(log, data, bytes, path, error);
     free(data);
     return status;
 }

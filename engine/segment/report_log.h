@@ -26,10 +26,13 @@ typedef struct rvx_run_log {
     int64_t class_count; /* classes beyond the limit are left out of the charts */
 } rvx_run_log;
 
-/* Lines are objects: {"step", "epoch", "loss", "lr", "voxels_per_s"} and {"validation": {"step",
- * "epoch", "dice": {class: value}, "mean_dice", "ema_dice"}}; other keys and other lines are left
- * alone. A last line without its line feed is one being written: ignored where it does not parse.
- * Errors: IO, FORMAT "file:line", MEMORY. Free in every case. */
+/* A line is an object. With "step" and any of "loss", "lr", "voxels_per_s" it is a training step;
+ * with "mean_dice" and, per class, "dice/NAME" it is a validation, as is a nested {"validation":
+ * {"step", "epoch", "mean_dice", "ema_dice", "dice": {NAME: value}}}. Other keys and other lines
+ * are left alone. A last line without its line feed is one being written: ignored where it does not
+ * parse. Errors: IO, FORMAT "file:line", MEMORY. Free in every case. */
+rvx_status rvx__run_log_parse(rvx_run_log *log, const char *text, int64_t bytes, const char *file,
+                              rvx_error *error);
 rvx_status rvx__run_log_load(rvx_run_log *log, const char *path, rvx_error *error);
 void rvx__run_log_free(rvx_run_log *log); /* of a zeroed struct is legal */
 

@@ -30,6 +30,13 @@ static void test_log(void)
     TAP_OK(rvx__run_log_load(&log, fixture_path("log.jsonl"), &error) == RVX_ERROR_FORMAT);
     TAP_OK(strstr(error.message, "log.jsonl:2:") != NULL);
     rvx__run_log_free(&log);
+    fixture_write("log.jsonl", "{\"step\": 5, \"loss\": 1}\n{\"step\": 5, \"mean_dice\": 0.7, "
+                               "\"dice/a\": 0.6, \"dice/b\": null, \"ema_dice\": 0.5}\n");
+    TAP_OK(rvx__run_log_load(&log, fixture_path("log.jsonl"), &error) == RVX_OK);
+    TAP_OK(log.step_count == 1 && log.validation_count == 1 && log.class_count == 2);
+    TAP_OK(log.validations[0].dice[0] == 0.6 && isnan(log.validations[0].dice[1]));
+    TAP_OK(log.validations[0].ema_dice == 0.5 && log.validations[0].step == 5.0);
+    rvx__run_log_free(&log);
     fixture_write("log.jsonl", "[1, 2]\n");
     TAP_OK(rvx__run_log_load(&log, fixture_path("log.jsonl"), &error) == RVX_ERROR_FORMAT);
     TAP_OK(strstr(error.message, "log.jsonl:1: expected a JSON object") != NULL);
