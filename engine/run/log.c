@@ -127,6 +127,25 @@ static void number_add(rvx_text *line, double number)
         rvx__text_number(line, number);
 }
 
+/* `"name": value` of each, separated by commas; objects nest as deep as the caller's arrays do. */
+static void values_add(rvx_text *line, const rvx_log_value *values, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        rvx__text_add(line, i ? ", " : "");
+        rvx__text_quote(line, values[i].name);
+        rvx__text_add(line, ": ");
+        if (values[i].members) {
+            rvx__text_add(line, "{");
+            values_add(line, values[i].members, values[i].member_count);
+            rvx__text_add(line, "}");
+        } else if (values[i].text) {
+            rvx__text_quote(line, values[i].text);
+        } else {
+            number_add(line, values[i].number);
+        }
+    }
+}
+
 rvx_status rvx__log_write(rvx_log *log, int64_t step, const rvx_log_value *values, int64_t count,
                           rvx_error *error)
 {
@@ -138,15 +157,8 @@ rvx_status rvx__log_write(rvx_log *log, int64_t step, const rvx_log_value *value
         goto cleanup;
     }
     rvx__text_format(&line, "{\"step\": %lld", (long long)step);
-    for (int64_t i = 0; i < count; i++) {
-        rvx__text_add(&line, ", ");
-        rvx__text_quote(&line, values[i].name);
-        rvx__text_add(&line, ": ");
-        if (values[i].text)
-            rvx__text_quote(&line, values[i].text);
-        else
-            number_add(&line, values[i].number);
-    }
+    rvx__text_add(&line, count ? ", " : "");
+    values_add(&line, values, count);
     rvx__text_add(&line, "}\n");
     RVX_TRY(rvx__text_check(&line, error));
     RVX_TRY(rvx__file_append(log->fd, log->path, &log->bytes, line.data, line.bytes, error));

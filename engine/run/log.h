@@ -11,8 +11,10 @@ typedef struct rvx_log rvx_log;
 
 typedef struct rvx_log_value {
     const char *name;
-    double number;    /* NaN and infinities are written as null */
-    const char *text; /* written instead of the number where it is not NULL */
+    double number;                       /* NaN and infinities are written as null */
+    const char *text;                    /* written instead of the number where it is not NULL */
+    const struct rvx_log_value *members; /* an object of these instead, where it is not NULL */
+    int64_t member_count;
 } rvx_log_value;
 
 /* Opens for appending. `last_step`: of the checkpoint that the run goes on from; later lines and an

@@ -1,0 +1,20 @@
+/* Training samples: where a patch lies and what augmentation does to it. Owns: the rules of
+ * nnU-Net's loader (foreground oversampling, order and odds of the transforms). Invariant: sample
+ * (step, index) is a pure function of the recipe's seed and the cases; nothing is carried from one
+ * sample to the next, so a resumed run draws the same samples. */
+#ifndef RVX_SAMPLER_H
+#define RVX_SAMPLER_H
+
+#include "engine/run/recipe.h"
+#include "engine/volume/preprocess.h"
+
+/* Floats of temporary memory that a draw needs. */
+int64_t rvx__sample_temporary_floats(const rvx_recipe *recipe, const int64_t patch[3]);
+
+/* Draws sample `index` of `step`. patch: d, h, w. image: [d][h][w][channels]; labels: [d][h][w].
+ * Outside the case the image is 0 and the label is 0. */
+void rvx__sample_draw(float *image, uint8_t *labels, float *temporary, const rvx_recipe *recipe,
+                      const int64_t patch[3], const rvx_case *cases, int64_t case_count,
+                      int64_t step, int64_t index);
+
+#endif
