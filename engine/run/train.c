@@ -1,0 +1,474 @@
+/* Training: see train.h. */
+#include "engine/run/train.h"
+#include "engine/run/loader.h"
+#include "engine/run/log.h"
+#include "engine/run/optimizer.h"
+#include "engine/run/tensorboard.h"
+#include "engine/run/validate.h"
+#include "engine/run/weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct trainer {
+    const rvx_train_job *job;
+    const rvx_recipe *recipe;
+    rvx_names train_names, validation_names;
+    rvx_case *cases, *validation_cases;
+    int64_t patch[3]; /* d, h, w */
+    rvx_graph *graph;
+    rvx_plan *plan;
+    rvx_session *session;
+    rvx_inference *inference; /* validation; NULL without validation cases */
+    rvx_value image;
+    rvx_supervision supervision;
+    rvx_optimizer optimizer;
+    rvx_loader *loader;
+    rvx_log *log;
+    rvx_tensorboard *board;
+    rvx_train_status status;
+    double started; /* seconds */
+    int64_t first_step;
+    /* What a checkpoint keeps beside the parameters and the optimiser. */
+    int64_t step;
+    double mean_loss, ema_dice, best_ema_dice; /* NaN: none yet */
+} trainer;
+
+static double now_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int report(trainer *t)
+{
+    return t->job->poll ? t->job->poll(t->job->context, &t->status) : 0;
+}
+
+static int poll_work(void *context, double done, double total)
+{
+    (void)done, (void)total;
+    return report(context);
+}
+
+static int poll_load(void *context, const char *identifier, int64_t done, int64_t total)
+{
+    trainer *t = context;
+    t->status.item = identifier;
+    t->status.done = done;
+    t->status.total = total;
+    return report(t);
+}
+
+void rvx__train_optimizer(rvx_optimizer *optimizer, const rvx_recipe *recipe)
+{
+    *optimizer = (rvx_optimizer){.name = (rvx_optimizer_name)recipe->optimizer.name,
+                                 .learning_rate = recipe->optimizer.learning_rate,
+                                 .weight_decay = recipe->optimizer.weight_decay,
+                                 .momentum = recipe->optimizer.momentum,
+                                 .nesterov = recipe->optimizer.nesterov,
+                                 .beta1 = recipe->optimizer.beta1,
+                                 .beta2 = recipe->optimizer.beta2,
+                                 .epsilon = recipe->optimizer.epsilon,
+                                 .gradient_clip = recipe->optimizer.gradient_clip,
+                                 .schedule = (rvx_schedule)recipe->optimizer.schedule,
+                                 .poly_power = recipe->optimizer.poly_power,
+                                 .warmup_steps = recipe->optimizer.warmup_steps,
+                                 .total_steps = recipe->training.steps};
+}
+
+/* ---- preparation -------------------------------------------------------------------------------
+ */
+
+static rvx_status load_cases(trainer *t, rvx_error *error)
+{
+    const rvx_dataset *dataset = t->job->dataset;
+    char splits[RVX_PATH_BYTES];
+    char **identifiers = calloc((size_t)dataset->case_count + 1, sizeof *identifiers);
+    rvx_status status = RVX_OK;
+    if (!identifiers)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
+    for (int64_t i = 0; i < dataset->case_count; i++)
+        identifiers[i] = dataset->cases[i].identifier;
+    const rvx_names all = {identifiers, dataset->case_count};
+    RVX_TRY(rvx__path_join(splits, dataset->path, "splits_final.json", error));
+    RVX_TRY(
+        rvx__recipe_split(&t->train_names, &t->validation_names, t->recipe, &all, splits, error));
+    if (t->train_names.count == 0) {
+        status =
+            rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: no case is left to train on", dataset->path);
+        goto cleanup;
+    }
+    t->cases = calloc((size_t)t->train_names.count, sizeof *t->cases);
+    t->validation_cases =
+        calloc((size_t)t->validation_names.count + 1, sizeof *t->validation_cases);
+    if (!t->cases || !t->validation_cases) {
+        status = rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
+        goto cleanup;
+    }
+    t->status.phase = "load";
+    RVX_TRY(rvx__cases_load(t->cases, dataset, &t->train_names, t->recipe, poll_load, t, error));
+    RVX_TRY(rvx__cases_load(t->validation_cases, dataset, &t->validation_names, t->recipe,
+                            poll_load, t, error));
+cleanup:
+    free(identifiers);
+    return status;
+}
+
+static rvx_status build_session(trainer *t, rvx_error *error)
+{
+    const rvx_recipe *recipe = t->recipe;
+    rvx_value logits[RVX_STAGES_MAX] = {RVX_NO_VALUE};
+    rvx__patch_find(t->patch, recipe, t->cases, t->train_names.count);
+    t->graph = rvx__graph_create();
+    if (!t->graph)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
+    rvx_shape shape = {recipe->patch.batch, t->patch[0], t->patch[1], t->patch[2],
+                       recipe->network.in_channels};
+    t->image = rvx__input(t->graph, "image", shape, RVX_F32);
+    int count = t->job->model->build(t->graph, t->image, &t->job->config, logits);
+    rvx_loss loss = {.ignore_label = (int)recipe->loss.ignore_label,
+                     .include_background = recipe->loss.include_background,
+                     .weight = 1,
+                     .smooth = (float)recipe->loss.smooth};
+    t->supervision = rvx__supervise(t->graph, logits, count, loss);
+    rvx_plan_options options = {.isa = t->job->isa,
+                                .threads = t->job->threads,
+                                .loss_count = t->supervision.count,
+                                .output_count = t->supervision.count,
+                                .optimizer_slots = rvx__optimizer_slots(&t->optimizer),
+                                .budget_bytes = recipe->memory.budget_bytes};
+    memcpy(options.losses, t->supervision.losses, sizeof t->supervision.losses);
+    memcpy(options.outputs, t->supervision.losses, sizeof t->supervision.losses);
+    rvx_status status = rvx__plan_create(&t->plan, t->graph, &options, error);
+    if (status == RVX_OK)
+        status = rvx__session_create(&t->session, t->plan, error);
+    if (status != RVX_OK || t->validation_names.count == 0)
+        return status;
+    rvx_inference_options inference = {.patch = {t->patch[0], t->patch[1], t->patch[2]},
+                                       .tile_step = recipe->inference.tile_step,
+                                       .gaussian = recipe->inference.gaussian,
+                                       .threads = t->job->threads,
+                                       .isa = t->job->isa};
+    return rvx__inference_create(&t->inference, t->job->model, &t->job->config, &inference, error);
+}
+
+static rvx_status in_run(char path[RVX_PATH_BYTES], const trainer *t, const char *name,
+                         rvx_error *error)
+{
+    return rvx__path_join(path, t->job->run, name, error);
+}
+
+/* ---- checkpoints -------------------------------------------------------------------------------
+ */
+
+static rvx_status plan_metadata(rvx_text *text, const trainer *t, rvx_metadata metadata[1],
+                                rvx_error *error)
+{
+    rvx_status status = rvx__recipe_print(text, t->recipe, error);
+    metadata[0] = (rvx_metadata){RVX_PLAN_KEY, text->data};
+    return status;
+}
+
+static rvx_status save_latest(trainer *t, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_weights weights = {0};
+    rvx_text plan = {0};
+    rvx_metadata metadata[1];
+    char path[RVX_PATH_BYTES];
+    RVX_TRY(rvx__log_sync(t->log, error));
+    RVX_TRY(in_run(path, t, "latest.safetensors", error));
+    RVX_TRY(plan_metadata(&plan, t, metadata, error));
+    RVX_TRY(
+        rvx__weights_export(&weights, t->session, rvx__optimizer_slots(&t->optimizer), 4, error));
+    rvx_stored_tensor *extra = weights.tensors + weights.count;
+    extra[0] = rvx__stored_integer("training/step", &t->step);
+    extra[1] = rvx__stored_number("training/mean_loss", &t->mean_loss);
+    extra[2] = rvx__stored_number("training/ema_dice", &t->ema_dice);
+    extra[3] = rvx__stored_number("training/best_ema_dice", &t->best_ema_dice);
+    RVX_TRY(rvx__checkpoint_save(path, RVX_KIND_CHECKPOINT, weights.tensors, weights.count + 4,
+                                 metadata, 1, error));
+cleanup:
+    rvx__weights_free(&weights);
+    rvx__text_free(&plan);
+    return status;
+}
+
+static rvx_status save_best(trainer *t, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_weights weights = {0};
+    rvx_text plan = {0};
+    rvx_metadata metadata[1];
+    char path[RVX_PATH_BYTES];
+    RVX_TRY(in_run(path, t, "best.safetensors", error));
+    RVX_TRY(plan_metadata(&plan, t, metadata, error));
+    RVX_TRY(rvx__weights_export(&weights, t->session, 0, 0, error));
+    RVX_TRY(rvx__checkpoint_save(path, RVX_KIND_MODEL, weights.tensors, weights.count, metadata, 1,
+                                 error));
+cleanup:
+    rvx__weights_free(&weights);
+    rvx__text_free(&plan);
+    return status;
+}
+
+/* The plan that a checkpoint was trained with must be the one in hand, word for word. */
+static rvx_status check_same_plan(const trainer *t, const rvx_safetensors *file, const char *path,
+                                  rvx_error *error)
+{
+    rvx_text plan = {0};
+    rvx_status status = rvx__recipe_print(&plan, t->recipe, error);
+    const char *stored = rvx__safetensors_metadata(file, RVX_PLAN_KEY);
+    if (status == RVX_OK && (!stored || strcmp(stored, plan.data) != 0))
+        status = rvx__fail(error, RVX_ERROR_ARGUMENT,
+                           "%s: was trained with another plan than the one given; resume with the "
+                           "plan.json of its run folder",
+                           path);
+    rvx__text_free(&plan);
+    return status;
+}
+
+static rvx_status load_latest(trainer *t, rvx_error *error)
+{
+    static const char *const kinds[] = {RVX_KIND_CHECKPOINT, NULL};
+    rvx_safetensors *file = NULL;
+    rvx_status status = RVX_OK;
+    char path[RVX_PATH_BYTES];
+    RVX_TRY(in_run(path, t, "latest.safetensors", error));
+    RVX_TRY(rvx__checkpoint_open(&file, path, kinds, error));
+    RVX_TRY(check_same_plan(t, file, path, error));
+    for (int slot = -1; slot < rvx__optimizer_slots(&t->optimizer); slot++)
+        RVX_TRY(rvx__weights_import(t->session, file, slot, false, error));
+    RVX_TRY(rvx__safetensors_load(file, "training/step", RVX_STORED_I64, 0, NULL, &t->step, error));
+    RVX_TRY(rvx__safetensors_load(file, "training/mean_loss", RVX_STORED_F64, 0, NULL,
+                                  &t->mean_loss, error));
+    RVX_TRY(rvx__safetensors_load(file, "training/ema_dice", RVX_STORED_F64, 0, NULL, &t->ema_dice,
+                                  error));
+    RVX_TRY(rvx__safetensors_load(file, "training/best_ema_dice", RVX_STORED_F64, 0, NULL,
+                                  &t->best_ema_dice, error));
+cleanup:
+    rvx__safetensors_close(file);
+    return status;
+}
+
+static rvx_status open_run(trainer *t, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    char path[RVX_PATH_BYTES];
+    RVX_TRY(rvx__directory_create(t->job->run, error));
+    RVX_TRY(in_run(path, t, "latest.safetensors", error));
+    bool exists = rvx__path_exists(path);
+    if (exists && !t->job->resume)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT,
+                          "%s: exists; resume this run (--resume) or choose another folder", path));
+    if (exists)
+        RVX_TRY(load_latest(t, error));
+    else
+        rvx__session_initialise(t->session, (uint64_t)t->recipe->training.seed);
+    RVX_TRY(in_run(path, t, "plan.json", error));
+    RVX_TRY(rvx__recipe_save(t->recipe, path, error));
+    RVX_TRY(in_run(path, t, "metrics.jsonl", error));
+    RVX_TRY(rvx__log_open(&t->log, path, exists ? t->step : -1, error));
+    RVX_TRY(rvx__tensorboard_open(&t->board, t->job->run, t->step, error));
+cleanup:
+    return status;
+}
+
+/* ---- steps -------------------------------------------------------------------------------------
+ */
+
+/* Targets of a coarser grid: nearest voxel with half-pixel centres, as nnU-Net samples them. */
+static void shrink_labels(rvx_tensor out, const uint8_t *labels, const int64_t patch[3])
+{
+    uint8_t *target = out.data;
+    rvx_shape s = out.shape;
+    for (int64_t n = 0; n < s.n; n++)
+        for (int64_t z = 0; z < s.d; z++)
+            for (int64_t y = 0; y < s.h; y++)
+                for (int64_t x = 0; x < s.w; x++) {
+                    int64_t fz = (2 * z + 1) * patch[0] / (2 * s.d);
+                    int64_t fy = (2 * y + 1) * patch[1] / (2 * s.h);
+                    int64_t fx = (2 * x + 1) * patch[2] / (2 * s.w);
+                    *target++ = labels[((n * patch[0] + fz) * patch[1] + fy) * patch[2] + fx];
+                }
+}
+
+static void upload(trainer *t, const rvx_batch *batch)
+{
+    rvx_tensor image = rvx__session_tensor(t->session, t->image);
+    memcpy(image.data, batch->image, (size_t)rvx__shape_count(image.shape) * sizeof(float));
+    for (int i = 0; i < t->supervision.count; i++)
+        shrink_labels(rvx__session_tensor(t->session, t->supervision.labels[i]), batch->labels,
+                      t->patch);
+}
+
+static rvx_status train_step(trainer *t, rvx_error *error)
+{
+    double start = now_seconds(), loss = 0;
+    upload(t, rvx__loader_next(t->loader));
+    rvx_status status = rvx__session_run(t->session, poll_work, t, error);
+    if (status != RVX_OK)
+        return status;
+    for (int i = 0; i < t->supervision.count; i++) {
+        rvx_tensor scalar = rvx__session_tensor(t->session, t->supervision.losses[i]);
+        loss += (double)*rvx__f32(&scalar);
+    }
+    double rate = rvx__optimizer_rate(&t->optimizer, t->step);
+    double norm = rvx__optimizer_step(&t->optimizer, t->session, t->step);
+    if (!isfinite(loss) || !isfinite(norm))
+        return rvx__fail(
+            error, RVX_ERROR_NUMERIC,
+            "step %lld: loss %g, gradient norm %g; the checkpoint before it is kept. A "
+            "smaller optimizer.learning_rate or a gradient_clip may help",
+            (long long)t->step, loss, norm);
+    t->step++;
+    t->mean_loss = isnan(t->mean_loss) ? loss : 0.95 * t->mean_loss + 0.05 * loss;
+    double seconds = now_seconds() - start, voxels = (double)t->recipe->patch.batch;
+    for (int a = 0; a < 3; a++)
+        voxels *= (double)t->patch[a];
+    double speed = voxels / seconds;
+    t->status.voxels_per_second =
+        t->status.voxels_per_second > 0 ? 0.9 * t->status.voxels_per_second + 0.1 * speed : speed;
+    t->status.loss = t->mean_loss;
+    t->status.learning_rate = rate;
+    const rvx_log_value line[] = {
+        {.name = "epoch", .number = (double)((t->step - 1) / t->recipe->training.steps_per_epoch)},
+        {.name = "loss", .number = loss},
+        {.name = "lr", .number = rate},
+        {.name = "gradient_norm", .number = norm}};
+    const rvx_scalar scalars[] = {{"loss/train", loss},
+                                  {"optimizer/learning_rate", rate},
+                                  {"optimizer/gradient_norm", norm},
+                                  {"speed/voxels_per_second", speed}};
+    status = rvx__log_write(t->log, t->step, line, 4, error);
+    return status == RVX_OK ? rvx__tensorboard_write(t->board, t->step, scalars, 4, error) : status;
+}
+
+static rvx_status log_validation(trainer *t, const rvx_validation *v, rvx_error *error)
+{
+    rvx_log_value dice[RVX_CLASSES_MAX];
+    rvx_scalar scalars[RVX_CLASSES_MAX + 2];
+    char names[RVX_CLASSES_MAX][RVX_NAME_BYTES + 8];
+    int64_t classes = t->recipe->network.classes, count = 0;
+    for (int64_t k = 1; k < classes; k++, count++) {
+        dice[count] = (rvx_log_value){.name = t->recipe->labels[k], .number = v->dice[k]};
+        snprintf(names[count], sizeof names[count], "dice/%s", t->recipe->labels[k]);
+        scalars[count] = (rvx_scalar){names[count], v->dice[k]};
+    }
+    scalars[count] = (rvx_scalar){"dice/mean", v->mean_dice};
+    scalars[count + 1] = (rvx_scalar){"dice/moving_average", t->ema_dice};
+    double epoch = (double)((t->step - 1) / t->recipe->training.steps_per_epoch);
+    const rvx_log_value members[] = {{.name = "epoch", .number = epoch},
+                                     {.name = "dice", .members = dice, .member_count = count},
+                                     {.name = "mean_dice", .number = v->mean_dice},
+                                     {.name = "ema_dice", .number = t->ema_dice}};
+    const rvx_log_value line = {.name = "validation", .members = members, .member_count = 4};
+    rvx_status status = rvx__log_write(t->log, t->step, &line, 1, error);
+    return status == RVX_OK ? rvx__tensorboard_write(t->board, t->step, scalars, count + 2, error)
+                            : status;
+}
+
+/* Without validation cases the newest parameters are the best. */
+static rvx_status validate(trainer *t, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    if (!t->inference)
+        return save_best(t, error);
+    rvx_validation v;
+    t->status.phase = "validate";
+    RVX_TRY(rvx__inference_copy_parameters(t->inference, t->session, error));
+    RVX_TRY(rvx__validate(&v, t->inference, t->recipe, t->validation_cases,
+                          t->validation_names.count, poll_work, t, error));
+    double keep = t->recipe->training.validation_smoothing;
+    double dice = isnan(v.mean_dice) ? 0 : v.mean_dice;
+    t->ema_dice = isnan(t->ema_dice) ? dice : keep * t->ema_dice + (1 - keep) * dice;
+    t->status.dice = v.mean_dice;
+    RVX_TRY(log_validation(t, &v, error));
+    t->status.phase = "train";
+    if (isnan(t->best_ema_dice) || t->ema_dice > t->best_ema_dice) {
+        t->best_ema_dice = t->ema_dice;
+        RVX_TRY(save_best(t, error));
+    }
+cleanup:
+    return status;
+}
+
+static bool every(int64_t period, int64_t step) { return period > 0 && step % period == 0; }
+
+static rvx_status train_all(trainer *t, rvx_error *error)
+{
+    int64_t steps = t->recipe->training.steps;
+    rvx_status status = RVX_OK;
+    t->status.phase = "train";
+    t->status.item = NULL;
+    t->status.total = steps;
+    bool out_of_time = false;
+    while (t->step < steps && !out_of_time) {
+        t->status.done = t->step;
+        RVX_TRY(train_step(t, error));
+        double elapsed = now_seconds() - t->started;
+        double limit = 60 * t->recipe->training.time_limit_minutes;
+        t->status.done = t->step;
+        t->status.seconds_left =
+            elapsed / (double)(t->step - t->first_step) * (double)(steps - t->step);
+        out_of_time = limit > 0 && elapsed > limit;
+        bool last = t->step == steps || out_of_time;
+        if (last || every(t->recipe->training.validation_every, t->step))
+            RVX_TRY(validate(t, error));
+        if (last || every(t->recipe->training.validation_every, t->step) ||
+            every(t->recipe->training.checkpoint_every, t->step))
+            RVX_TRY(save_latest(t, error));
+        if (report(t))
+            RVX_TRY(rvx__fail(error, RVX_CANCELLED, "cancelled"));
+    }
+cleanup:
+    /* Stopped on request between two updates: keep the work. Within a validation there is nothing
+     * to keep: resuming from before it repeats it, and only so are the bits those of an unbroken
+     * run. */
+    if (status == RVX_CANCELLED && t->step > t->first_step &&
+        strcmp(t->status.phase, "train") == 0) {
+        rvx_error ignored;
+        save_latest(t, &ignored);
+    }
+    return status;
+}
+
+rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    trainer t = {.job = job, .recipe = job->recipe};
+    t.mean_loss = t.ema_dice = t.best_ema_dice = (double)NAN;
+    t.status = (rvx_train_status){.loss = (double)NAN, .dice = (double)NAN, .seconds_left = -1};
+    rvx__train_optimizer(&t.optimizer, job->recipe);
+    RVX_TRY(rvx__model_config_check(&job->config, error));
+    RVX_TRY(load_cases(&t, error));
+    RVX_TRY(build_session(&t, error));
+    RVX_TRY(open_run(&t, error));
+    RVX_TRY(rvx__loader_create(&t.loader, t.recipe, t.patch, t.cases, t.train_names.count, t.step,
+                               error));
+    t.started = now_seconds();
+    t.first_step = t.step;
+    RVX_TRY(train_all(&t, error));
+cleanup:
+    rvx__loader_free(t.loader);
+    rvx__log_close(t.log);
+    rvx__tensorboard_close(t.board);
+    rvx__inference_free(t.inference);
+    rvx__session_free(t.session);
+    rvx__plan_free(t.plan);
+    rvx__graph_free(t.graph);
+    for (int64_t i = 0; i < t.train_names.count && t.cases; i++)
+        rvx__case_free(&t.cases[i]);
+    for (int64_t i = 0; i < t.validation_names.count && t.validation_cases; i++)
+        rvx__case_free(&t.validation_cases[i]);
+    free(t.cases);
+    free(t.validation_cases);
+    rvx__names_free(&t.train_names);
+    rvx__names_free(&t.validation_names);
+    return status;
+}

@@ -1,0 +1,45 @@
+/* Training: from a dataset and a recipe to a run folder. Owns: the order of a step, validation, the
+ * log and the checkpoints. Invariant: after any interruption, kill -9 included,
+ * RUN/latest.safetensors is whole and a resumed run ends in the same bits as one that was never
+ * interrupted.
+ *
+ * Run folder: plan.json (the recipe as run), metrics.jsonl and TensorBoard events,
+ * latest.safetensors (parameters, optimiser, counters) and best.safetensors (parameters at the best
+ * moving average of the validation Dice; without validation those of the last step). */
+#ifndef RVX_TRAIN_H
+#define RVX_TRAIN_H
+
+#include "engine/graph/network.h"
+#include "engine/run/cases.h"
+
+typedef struct rvx_train_status {
+    const char *phase; /* "load", "train", "validate" */
+    const char *item;
+    int64_t done, total;
+    double loss, learning_rate, dice; /* NaN where there is none yet */
+    double voxels_per_second, seconds_left;
+} rvx_train_status;
+
+/* Nonzero: stop with RVX_CANCELLED, leaving the last checkpoint. */
+typedef int (*rvx_train_poll)(void *context, const rvx_train_status *status);
+
+typedef struct rvx_train_job {
+    const rvx_recipe *recipe;
+    const rvx_model *model;
+    rvx_model_config config; /* the recipe's network in the model's words */
+    const rvx_dataset *dataset;
+    const char *run; /* folder, made if need be */
+    bool resume;
+    int threads;
+    rvx_isa isa;
+    rvx_train_poll poll;
+    void *context;
+} rvx_train_job;
+
+rvx_status rvx__train(const rvx_train_job *job, rvx_error *error);
+
+/* The optimiser that a recipe describes. */
+struct rvx_optimizer;
+void rvx__train_optimizer(struct rvx_optimizer *optimizer, const rvx_recipe *recipe);
+
+#endif

@@ -1,0 +1,230 @@
+/* Segmentation of cases: see predictor.h. */
+#include "engine/segment/predictor.h"
+#include "engine/run/cases.h"
+#include "engine/run/validate.h"
+#include "engine/run/weights.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct rvx_predictor {
+    rvx_safetensors *file;
+    const rvx_recipe *recipe;
+    const rvx_model *model;
+    rvx_model_config config;
+    rvx_predictor_options options;
+    rvx_inference *inference; /* for `patch`; made again when a whole case has another size */
+    int64_t patch[3];
+};
+
+rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *file,
+                                 const rvx_recipe *recipe, const rvx_model *model,
+                                 const rvx_model_config *config,
+                                 const rvx_predictor_options *options, rvx_error *error)
+{
+    rvx_predictor *made = calloc(1, sizeof *made);
+    *predictor = made;
+    if (!made) {
+        rvx__safetensors_close(file);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory");
+    }
+    made->file = file;
+    made->recipe = recipe;
+    made->model = model;
+    made->config = *config;
+    made->options = *options;
+    return RVX_OK;
+}
+
+void rvx__predictor_free(rvx_predictor *predictor)
+{
+    if (!predictor)
+        return;
+    rvx__inference_free(predictor->inference);
+    rvx__safetensors_close(predictor->file);
+    free(predictor);
+}
+
+/* Makes the inference for a case of that size, unless the one in hand does. */
+static rvx_status prepare(rvx_predictor *p, const int64_t size[3], rvx_error *error)
+{
+    const rvx_recipe *recipe = p->recipe;
+    int64_t patch[3];
+    int64_t plan_size[3] = {recipe->patch.size[2], recipe->patch.size[1], recipe->patch.size[0]};
+    bool whole = p->options.whole || recipe->patch.whole;
+    rvx__patch_round(patch, recipe, whole ? size : plan_size);
+    if (p->inference && memcmp(patch, p->patch, sizeof patch) == 0)
+        return RVX_OK;
+    rvx__inference_free(p->inference);
+    p->inference = NULL;
+    memcpy(p->patch, patch, sizeof patch);
+    rvx_inference_options options = {
+        .tile_step = p->options.tile_step > 0 ? p->options.tile_step : recipe->inference.tile_step,
+        .gaussian = recipe->inference.gaussian,
+        .threads = p->options.threads,
+        .isa = p->options.isa,
+        .budget_bytes = p->options.budget_bytes};
+    for (int a = 0; a < 3; a++) {
+        options.patch[a] = patch[a];
+        options.mirror[a] = (p->options.mirror || recipe->inference.mirror) &&
+                            recipe->augmentation.mirror_axes[2 - a];
+    }
+    rvx_status status = rvx__inference_create(&p->inference, p->model, &p->config, &options, error);
+    if (status == RVX_OK)
+        status =
+            rvx__weights_import(rvx__inference_session(p->inference), p->file, -1, false, error);
+    if (status != RVX_OK) {
+        rvx__inference_free(p->inference);
+        p->inference = NULL;
+    }
+    return status;
+}
+
+rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const int64_t size[3],
+                                rvx_error *error)
+{
+    rvx_status status = prepare(predictor, size, error);
+    if (status == RVX_OK)
+        *bytes = rvx__inference_bytes(predictor->inference, size);
+    return status;
+}
+
+/* ---- from the network's grid to the file's
+ * -------------------------------------------------------- */
+
+/* One axis: file voxel i lies between network voxels low and low + 1. */
+typedef struct between {
+    int64_t low, high;
+    float part;
+} between;
+
+typedef struct regrid {
+    const rvx_case *one;
+    int classes, threads;
+    between *axis[3];     /* x, y, z: per file voxel */
+    float *below;         /* the network slice before the one at hand, [y][x][classes] */
+    float *probabilities; /* one file slice; NULL */
+    uint8_t *labels;      /* one file slice */
+    int64_t next;         /* file slice to be written next */
+    rvx_label_sink sink;
+    void *sink_context;
+} regrid;
+
+static bool regrid_create(regrid *r, const rvx_case *one, int classes, bool probabilities)
+{
+    const rvx_grid_map *map = &one->map;
+    int64_t slice = map->file_size[0] * map->file_size[1];
+    r->one = one;
+    r->classes = classes;
+    r->labels = malloc((size_t)slice);
+    r->below = malloc((size_t)(one->shape.h * one->shape.w * classes) * sizeof *r->below);
+    if (probabilities)
+        r->probabilities = malloc((size_t)(slice * classes) * sizeof *r->probabilities);
+    bool complete = r->labels && r->below && (!probabilities || r->probabilities);
+    for (int a = 0; a < 3; a++) {
+        r->axis[a] = malloc((size_t)map->file_size[a] * sizeof *r->axis[a]);
+        if (!r->axis[a])
+            return false;
+        for (int64_t i = 0; i < map->file_size[a]; i++) {
+            double last = (double)(map->network_size[a] - 1);
+            double at = fmin(fmax((double)i * map->scale[a] + map->offset[a], 0), last);
+            double low = floor(at);
+            r->axis[a][i] =
+                (between){(int64_t)low, (int64_t)fmin(low + 1, last), (float)(at - low)};
+        }
+    }
+    return complete;
+}
+
+static void regrid_free(regrid *r)
+{
+    for (int a = 0; a < 3; a++)
+        free(r->axis[a]);
+    free(r->below);
+    free(r->probabilities);
+    free(r->labels);
+}
+
+/* logits of file voxel (x, y): bilinear within two network slices, linear between them. */
+static void interpolate(float *out, const regrid *r, const float *low, const float *high,
+                        float part, between y, between x)
+{
+    int64_t k = r->classes, w = r->one->shape.w;
+    const int64_t at[4] = {(y.low * w + x.low) * k, (y.low * w + x.high) * k,
+                           (y.high * w + x.low) * k, (y.high * w + x.high) * k};
+    const float weight[4] = {(1 - y.part) * (1 - x.part), (1 - y.part) * x.part,
+                             y.part * (1 - x.part), y.part * x.part};
+    for (int64_t c = 0; c < k; c++) {
+        float a = 0, b = 0;
+        for (int i = 0; i < 4; i++) {
+            a += weight[i] * low[at[i] + c];
+            b += weight[i] * high[at[i] + c];
+        }
+        out[c] = (1 - part) * a + part * b;
+    }
+}
+
+static void softmax(float *out, const float *logits, int classes)
+{
+    float largest = logits[rvx__argmax(logits, classes)], sum = 0;
+    for (int k = 0; k < classes; k++)
+        sum += out[k] = expf(logits[k] - largest);
+    for (int k = 0; k < classes; k++)
+        out[k] /= sum;
+}
+
+static void fill_slice(regrid *r, const float *low, const float *high, float part)
+{
+    int64_t width = r->one->map.file_size[0], height = r->one->map.file_size[1];
+    int k = r->classes;
+#pragma omp parallel for schedule(static) num_threads(r->threads)
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = 0; x < width; x++) {
+            float logits[RVX_CLASSES_MAX];
+            interpolate(logits, r, low, high, part, r->axis[1][y], r->axis[0][x]);
+            r->labels[y * width + x] = (uint8_t)rvx__argmax(logits, k);
+            if (r->probabilities)
+                softmax(r->probabilities + (y * width + x) * k, logits, k);
+        }
+}
+
+/* Network slices arrive in order; each file slice is made as soon as both its neighbours are there.
+ */
+static rvx_status take_slices(void *context, const float *logits, int64_t z_first, int64_t z_count,
+                              rvx_error *error)
+{
+    regrid *r = context;
+    int64_t slice = r->one->shape.h * r->one->shape.w * r->classes;
+    for (int64_t i = 0; i < z_count; i++) {
+        const float *here = logits + i * slice;
+        int64_t z = z_first + i;
+        for (; r->next < r->one->map.file_size[2] && r->axis[2][r->next].high <= z; r->next++) {
+            between at = r->axis[2][r->next];
+            fill_slice(r, at.low == z ? here : r->below, at.high == z ? here : r->below, at.part);
+            rvx_status status =
+                r->sink(r->sink_context, r->labels, r->probabilities, r->next, 1, error);
+            if (status != RVX_OK)
+                return status;
+        }
+        memcpy(r->below, here, (size_t)slice * sizeof *r->below);
+    }
+    return RVX_OK;
+}
+
+rvx_status rvx__predictor_run(rvx_predictor *predictor, const rvx_case *one, bool probabilities,
+                              rvx_label_sink sink, void *sink_context, rvx_poll poll,
+                              void *poll_context, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    regrid r = {.sink = sink, .sink_context = sink_context, .threads = predictor->options.threads};
+    int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    RVX_TRY(prepare(predictor, size, error));
+    if (!regrid_create(&r, one, predictor->config.classes, probabilities))
+        RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory"));
+    RVX_TRY(rvx__inference_run(predictor->inference, one->image, size, take_slices, &r, poll,
+                               poll_context, error));
+cleanup:
+    regrid_free(&r);
+    return status;
+}

@@ -1,0 +1,53 @@
+/* Segmentation of cases with a trained network. Owns: the way from a model file to label maps:
+ * network, tiles, resampling of the logits back to the input's grid, files. Invariant: the result
+ * lies on exactly the input's grid; logits of the whole volume never exist; a file appears whole or
+ * not at all. */
+#ifndef RVX_PREDICTOR_H
+#define RVX_PREDICTOR_H
+
+#include "engine/run/infer.h"
+#include "engine/run/recipe.h"
+#include "engine/run/safetensors.h"
+#include "engine/volume/preprocess.h"
+
+typedef struct rvx_predictor rvx_predictor;
+
+typedef struct rvx_predictor_options {
+    double tile_step; /* 0: the recipe's */
+    bool mirror;      /* along the recipe's mirror axes */
+    bool whole;       /* one tile, as large as the case */
+    int64_t budget_bytes;
+    int threads;
+    rvx_isa isa;
+} rvx_predictor_options;
+
+/* Keeps `file` (closed with the predictor, also when this fails); recipe and model must outlive it.
+ */
+rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *file,
+                                 const rvx_recipe *recipe, const rvx_model *model,
+                                 const rvx_model_config *config,
+                                 const rvx_predictor_options *options, rvx_error *error);
+void rvx__predictor_free(rvx_predictor *predictor);
+
+/* Bytes that a case of that network size (d, h, w) takes beyond the image: plans, allocates nothing
+ * lasting. */
+rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const int64_t size[3],
+                                rvx_error *error);
+
+/* Slices z_first.. of the result on the file's grid: labels [z][y][x], and, where asked for,
+ * softmax probabilities [z][y][x][classes] (else NULL). */
+typedef rvx_status (*rvx_label_sink)(void *context, const uint8_t *labels,
+                                     const float *probabilities, int64_t z_first, int64_t z_count,
+                                     rvx_error *error);
+
+rvx_status rvx__predictor_run(rvx_predictor *predictor, const rvx_case *one, bool probabilities,
+                              rvx_label_sink sink, void *sink_context, rvx_poll poll,
+                              void *poll_context, rvx_error *error);
+
+/* Writes FOLDER/NAME + ending, and with `probabilities` FOLDER/NAME_prob_<label> + ending (uint8,
+ * 255 = 1) for every class but the background. */
+rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe,
+                                const rvx_case *one, const char *folder, bool probabilities,
+                                rvx_poll poll, void *poll_context, rvx_error *error);
+
+#endif
