@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIELDS = RVX_METRICS_FIELD_COUNT, DICE = 0 };
+enum { FIELDS = RVX_METRICS_FIELD_COUNT, DICE = 0, UNMATCHED_SHOWN_MAX = 5 };
 
 static double field_value(const rvx_evaluation *e, int64_t case_index, int64_t class_index,
                           int field)
@@ -249,6 +249,9 @@ void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation)
                      "\n%lld cases, worst first; NSD at %g mm; volume: prediction minus reference; "
                      "- is undefined (an empty class) and left out of means.\n",
                      (long long)e->case_count, e->tolerance_mm);
-    for (int64_t i = 0; i < e->unmatched_count; i++)
+    for (int64_t i = 0; i < e->unmatched_count && i < UNMATCHED_SHOWN_MAX; i++)
         rvx__text_format(text, "%s: no reference, not evaluated.\n", e->unmatched[i]);
+    if (e->unmatched_count > UNMATCHED_SHOWN_MAX)
+        rvx__text_format(text, "and %lld more files without reference.\n",
+                         (long long)(e->unmatched_count - UNMATCHED_SHOWN_MAX));
 }
