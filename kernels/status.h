@@ -18,12 +18,12 @@ typedef enum rvx_status {
     RVX_ERROR_NUMERIC = 6,     /* NaN or infinity where a finite number was needed */
     RVX_CANCELLED = 7          /* the caller's callback asked to stop; handles stay usable */
 } rvx_status;
-#endif
 
 typedef struct rvx_error {
     rvx_status status;
     char message[1024];
 } rvx_error;
+#endif
 
 /* Formats the message and returns `status`, so that callers write `return rvx__fail(...)`.
  * `error` may be NULL. */

@@ -76,7 +76,7 @@ static void metric_tile(rvx_text *out, const rvx_evaluation *e, int field, const
     tile_close(out, label);
 }
 
-static void tiles_add(rvx_text *out, const rvx_report *report, const rvx_run_log *log)
+static void tiles_add(rvx_text *out, const rvx_report_request *report, const rvx_run_log *log)
 {
     const rvx_evaluation *e = report->evaluation;
     rvx__text_add(out, "<div class=\"tiles\">\n");
@@ -146,7 +146,7 @@ static rvx_status run_file(char out[RVX_PATH_BYTES], bool *there, const char *ru
 }
 
 /* The last part of the run folder's path, trailing slashes aside. */
-static void title_add(rvx_text *out, const rvx_report *report)
+static void title_add(rvx_text *out, const rvx_report_request *report)
 {
     char name[RVX_PATH_BYTES];
     if (report->title || !report->run) {
@@ -159,7 +159,7 @@ static void title_add(rvx_text *out, const rvx_report *report)
     rvx__markup_add(out, rvx__path_name(name));
 }
 
-static rvx_status page_fill(rvx_text *out, const rvx_report *report, const int64_t *order,
+static rvx_status page_fill(rvx_text *out, const rvx_report_request *report, const int64_t *order,
                             rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -195,7 +195,8 @@ cleanup:
     return status;
 }
 
-rvx_status rvx__report_write(const char *out_path, const rvx_report *report, rvx_error *error)
+rvx_status rvx__report_write(const char *out_path, const rvx_report_request *report,
+                             rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_text page = {0};

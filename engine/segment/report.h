@@ -12,7 +12,7 @@ typedef struct rvx_report_case {
     const char *prediction_path; /* NULL: none */
 } rvx_report_case;
 
-typedef struct rvx_report {
+typedef struct rvx_report_request {
     const char *title;                /* NULL: the name of the run folder */
     const char *run;                  /* folder with metrics.jsonl and plan.json, each if there; or
                                          NULL */
@@ -23,17 +23,18 @@ typedef struct rvx_report {
     /* Called before each case is drawn; false stops with RVX_CANCELLED. May be NULL. */
     bool (*progress)(void *context, const char *case_name, int64_t done, int64_t count);
     void *context;
-} rvx_report;
+} rvx_report_request;
 
 /* Writes `out_path` (a few hundred kilobytes a pictured case). A picture whose files cannot be read
  * is replaced by the reason, in place. Errors: IO, FORMAT (a broken log), MEMORY. */
-rvx_status rvx__report_write(const char *out_path, const rvx_report *report, rvx_error *error);
+rvx_status rvx__report_write(const char *out_path, const rvx_report_request *report,
+                             rvx_error *error);
 
 /* The report of a run folder as training leaves it: metrics from RUN/validation.json (see
  * rvx__evaluation_write), pictures from the files it names; an image is found beside the reference
  * in nnU-Net's layout (labelsTr/CASE.nii.gz -> imagesTr/CASE_0000.nii.gz). Only title,
  * overlay_case_max, progress and context of `settings` are read; it may be NULL. */
-rvx_status rvx__report_run(const char *out_path, const char *run, const rvx_report *settings,
-                           rvx_error *error);
+rvx_status rvx__report_run(const char *out_path, const char *run,
+                           const rvx_report_request *settings, rvx_error *error);
 
 #endif

@@ -184,8 +184,8 @@ static void chips_add(rvx_text *out, const rvx_evaluation *e, int64_t case_index
 }
 
 /* case_index: in the evaluation, or -1. */
-static rvx_status case_add(rvx_text *out, const rvx_report *report, const rvx_report_case *c,
-                           int64_t case_index, rvx_error *error)
+static rvx_status case_add(rvx_text *out, const rvx_report_request *report,
+                           const rvx_report_case *c, int64_t case_index, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_overlay overlay = {0};
@@ -225,7 +225,7 @@ cleanup:
     return status;
 }
 
-static const rvx_report_case *case_find(const rvx_report *report, const char *name)
+static const rvx_report_case *case_find(const rvx_report_request *report, const char *name)
 {
     for (int64_t i = 0; i < report->case_count; i++)
         if (strcmp(report->cases[i].name, name) == 0)
@@ -241,8 +241,9 @@ static int64_t evaluated_find(const rvx_evaluation *e, const char *name)
     return -1;
 }
 
-static rvx_status pictured(rvx_text *out, const rvx_report *report, const rvx_report_case *c,
-                           int64_t case_index, int64_t done, int64_t count, rvx_error *error)
+static rvx_status pictured(rvx_text *out, const rvx_report_request *report,
+                           const rvx_report_case *c, int64_t case_index, int64_t done,
+                           int64_t count, rvx_error *error)
 {
     if (report->progress && !report->progress(report->context, c->name, done, count))
         return rvx__fail(error, RVX_CANCELLED, "report stopped after %lld of %lld pictures",
@@ -269,8 +270,8 @@ static void legend_add(rvx_text *out, const rvx_evaluation *e)
                        "inferior, by the geometry in the file.</p>\n");
 }
 
-rvx_status rvx__report_pictures(rvx_text *out, const rvx_report *report, const int64_t *order,
-                                rvx_error *error)
+rvx_status rvx__report_pictures(rvx_text *out, const rvx_report_request *report,
+                                const int64_t *order, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     const rvx_evaluation *e = report->evaluation;

@@ -13,8 +13,8 @@ rvx_status rvx__report_recipe(rvx_text *out, const char *plan_path, rvx_error *e
 /* One row a class; one row a case, worst first. order: of rvx__evaluation_order. */
 void rvx__report_tables(rvx_text *out, const rvx_evaluation *evaluation, const int64_t *order);
 /* Three-plane pictures, worst first. */
-rvx_status rvx__report_pictures(rvx_text *out, const rvx_report *report, const int64_t *order,
-                                rvx_error *error);
+rvx_status rvx__report_pictures(rvx_text *out, const rvx_report_request *report,
+                                const int64_t *order, rvx_error *error);
 
 /* A figure with its usual digits: 4 for ratios, 2 for mm, per cent for relative volume error. */
 void rvx__report_value(rvx_text *out, int field, double value);

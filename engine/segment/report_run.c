@@ -34,8 +34,8 @@ cleanup:
     return status;
 }
 
-rvx_status rvx__report_run(const char *out_path, const char *run, const rvx_report *settings,
-                           rvx_error *error)
+rvx_status rvx__report_run(const char *out_path, const char *run,
+                           const rvx_report_request *settings, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_evaluation evaluation = {0};
@@ -43,7 +43,7 @@ rvx_status rvx__report_run(const char *out_path, const char *run, const rvx_repo
     char path[RVX_PATH_BYTES];
     if (!rvx__path_is_directory(run))
         return rvx__fail(error, RVX_ERROR_IO, "%s: not a folder; expected a training run", run);
-    rvx_report report = settings ? *settings : (rvx_report){0};
+    rvx_report_request report = settings ? *settings : (rvx_report_request){0};
     report.run = run;
     RVX_TRY(rvx__path_join(path, run, "validation.json", error));
     if (rvx__path_is_file(path)) {

@@ -212,7 +212,7 @@ static void test_refusals(void)
 {
     rvx_error error = {0};
     const char *out = fixture_path("out.html"), *run = fixture_path("run");
-    rvx_report settings = {.progress = stop};
+    rvx_report_request settings = {.progress = stop};
     TAP_OK(rvx__report_run(out, run, &settings, &error) == RVX_CANCELLED);
     TAP_OK(!rvx__path_exists(out));
     TAP_OK(rvx__report_run(out, fixture_path("nowhere"), NULL, &error) == RVX_ERROR_IO);
@@ -235,7 +235,7 @@ static void test_refusals(void)
                    strstr(error.message, "validation.json") && !rvx__path_exists(out),
                "refused: %s", error.message);
     }
-    rvx_report empty = {.title = "Empty & new"};
+    rvx_report_request empty = {.title = "Empty & new"};
     TAP_OK(rvx__report_write(out, &empty, &error) == RVX_OK);
     char *page = fixture_read(out);
     TAP_OK(markup_well_formed(page) && strstr(page, "<h1>Empty &amp; new</h1>"));

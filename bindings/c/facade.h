@@ -1,0 +1,50 @@
+/* What the files of the facade share. Owns: the way from public structs to the engine's. Invariant:
+ * every public function checks its arguments before it touches a file, and turns whatever the
+ * engine says into a status, one sentence and strings made with malloc. */
+#ifndef RVX_FACADE_H
+#define RVX_FACADE_H
+
+#include "kernels/status.h" /* first: the public header then leaves its own copy out */
+
+#include "bindings/c/revoxel.h"
+#include "engine/base/text.h"
+#include "engine/run/recipe.h"
+
+/* ---- Options ----------------------------------------------------------------------------------
+ * Copies a caller's option struct, which may come from an older or a newer header, into `local`:
+ * fields that the caller's version lacks are zero. NULL means all defaults. Refused with
+ * RVX_ERROR_ARGUMENT: a struct_bytes that no version had; and with RVX_ERROR_UNSUPPORTED: a newer
+ * field that is set. */
+rvx_status rvx__facade_options(void *local, size_t local_bytes, const void *given, const char *type,
+                               rvx_error *error);
+/* RVX_ERROR_ARGUMENT naming the argument when a required pointer is NULL or an empty string. */
+rvx_status rvx__facade_required(const char *argument, const char *name, rvx_error *error);
+/* Neither negative nor absurd; 0 stays 0. */
+rvx_status rvx__facade_threads(int threads, rvx_error *error);
+/* 0 becomes the number of processors. */
+int rvx__facade_thread_count(int threads);
+
+/* Hands the text over to the caller of a public function, or frees it where status is an error. */
+rvx_status rvx__facade_text(char **out, rvx_text *text, rvx_status status, rvx_error *error);
+
+/* ---- Progress ---------------------------------------------------------------------------------
+ * Calls the callback with struct_bytes and memory_bytes filled in; a NULL callback answers 0. */
+int rvx__facade_progress(rvx_progress_callback callback, void *context, rvx_progress progress);
+/* Nothing known but the phase: loss and dice NaN, seconds_left negative. */
+rvx_progress rvx__facade_phase(const char *phase, const char *item, int64_t done, int64_t total);
+int64_t rvx__facade_memory_bytes(void); /* resident now; 0 where the system does not say */
+double rvx__facade_seconds(void);       /* of a clock that only goes forward */
+
+/* ---- Plans ------------------------------------------------------------------------------------
+ * The recipe for a data set as `revoxel plan` makes it: fingerprint, defaults, then what `settings`
+ * overrides, checked. `settings` has gone through rvx__facade_options. Freed with
+ * rvx__recipe_free. */
+rvx_status rvx__facade_plan(rvx_recipe *out, const char *dataset, const rvx_plan_settings *settings,
+                            rvx_error *error);
+/* RVX_OK where the network is one of models.def; else an error that lists them. */
+rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_error *error);
+/* The network that a recipe describes: axes x, y, z become d, h, w. The recipe has been checked and
+ * its network is known. */
+void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe);
+
+#endif

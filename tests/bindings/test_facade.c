@@ -1,0 +1,152 @@
+/* The facade as an application sees it: nothing is included but the public header. Checks option
+ * versions, refusals by name, and the published figures of the networks. */
+#include "bindings/c/revoxel.h"
+#include "tap.h"
+
+#include <string.h>
+
+static rvx_error error;
+
+static int says(const char *part)
+{
+    if (strstr(error.message, part))
+        return 1;
+    printf("# message: %s\n", error.message);
+    return 0;
+}
+
+/* The integer after "key": in the text; -1 where it is not there. */
+static long long number_after(const char *text, const char *key)
+{
+    const char *at = text ? strstr(text, key) : NULL;
+    return at ? atoll(at + strlen(key)) : -1;
+}
+
+static void test_options(void)
+{
+    char *text = NULL;
+    rvx_models_options options = RVX_OPTIONS(rvx_models_options);
+    TAP_OK(strcmp(rvx_version(), "0.1.0") == 0);
+    rvx_string_free(NULL);
+
+    options.struct_bytes = 0;
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(says("rvx_models_options.struct_bytes is 0") && !text);
+    options.struct_bytes = (size_t)-1;
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_ERROR_ARGUMENT && !text);
+
+    /* An older header: only struct_bytes and name existed. What lies behind is not read. */
+    rvx_models_options older;
+    memset(&older, 0xee, sizeof older);
+    older.struct_bytes = sizeof(size_t) + sizeof(char *);
+    older.name = "revunet3d";
+    TAP_OK(rvx_models(&text, &older, &error) == RVX_OK && text && strstr(text, "12365283"));
+    rvx_string_free(text);
+
+    /* A newer header: unknown fields are fine as long as they are zero. */
+    struct {
+        rvx_models_options known;
+        long long unknown;
+    } newer = {.known = RVX_OPTIONS(rvx_models_options)};
+    newer.known.struct_bytes = sizeof newer;
+    newer.known.name = "revunet3d";
+    TAP_OK(rvx_models(&text, &newer.known, &error) == RVX_OK);
+    rvx_string_free(text);
+    newer.unknown = 1;
+    TAP_OK(rvx_models(&text, &newer.known, &error) == RVX_ERROR_UNSUPPORTED && !text);
+    TAP_OK(says("does not know"));
+    TAP_OK(rvx_models(&text, NULL, NULL) == RVX_OK && text); /* an error struct is optional */
+    rvx_string_free(text);
+}
+
+static void test_models(void)
+{
+    char *text = NULL;
+    rvx_models_options options = RVX_OPTIONS(rvx_models_options);
+    options.json = 1;
+    options.name = "unet3d";
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_OK);
+    long long parameters = number_after(text, "\"parameters\": ");
+    tap_ok(parameters > 31100000 && parameters < 31300000, "31.2 M parameters: %lld", parameters);
+    TAP_OK(text && strstr(text, "\"output_shape\": [1, 2, 128, 128, 128]"));
+    rvx_string_free(text);
+
+    options.name = "revunet3d";
+    options.in_channels = 4;
+    options.classes = 3;
+    options.size[0] = 64, options.size[1] = 32, options.size[2] = 16;
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_OK);
+    TAP_OK(number_after(text, "\"parameters\": ") == 12365283);
+    TAP_OK(text && strstr(text, "\"output_shape\": [1, 3, 16, 32, 64]"));
+    rvx_string_free(text);
+
+    /* unet3d with widths 4, 8, one input, two classes, by hand. Every unit adds bias, gamma, beta.
+     * enc0 4(27 + 3) + 4(108 + 3), enc1 8(108 + 3) + 8(216 + 3), up 8 * 4 * 8 + 4,
+     * dec0 4(216 + 3) + 4(108 + 3), head0 4 * 2 + 2. */
+    static const int64_t widths[] = {4, 8};
+    options = (rvx_models_options)RVX_OPTIONS(rvx_models_options);
+    options.json = 1;
+    options.name = "unet3d";
+    options.widths = widths;
+    options.width_count = 2;
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_OK);
+    TAP_OK(number_after(text, "\"parameters\": ") == 120 + 444 + 888 + 1752 + 260 + 876 + 444 + 10);
+    /* Two per multiply-add: 3^3 kernels at full and at half resolution, the block of the transposed
+     * convolution, the head; normalisation adds a little on top. */
+    double convolutions =
+        2 * (27 * 4 + 108 * 4 + 108 * 8 / 8. + 216 * 8 / 8. + 8 * 4 + 216 * 4 + 108 * 4 + 4 * 2);
+    double flops = (double)number_after(text, "\"flops_per_voxel\": ");
+    tap_ok(flops >= convolutions - 1 && flops < 1.2 * convolutions,
+           "%g FLOPs a voxel, %g of them "
+           "convolutions",
+           flops, convolutions);
+    rvx_string_free(text);
+
+    options.size[0] = options.size[1] = options.size[2] = 9;
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_ERROR_ARGUMENT && !text);
+    TAP_OK(says("size expected a multiple of 2 along x"));
+    options.name = "unet2d";
+    TAP_OK(rvx_models(&text, &options, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(says("unet2d") && says("unet3d, revunet3d"));
+    TAP_OK(rvx_models(NULL, &options, &error) == RVX_ERROR_ARGUMENT);
+}
+
+static void test_refusals(void)
+{
+    char *text = NULL;
+    TAP_OK(rvx_inspect(&text, NULL, &error) == RVX_ERROR_ARGUMENT && says("path is NULL"));
+    TAP_OK(rvx_inspect(&text, "", &error) == RVX_ERROR_ARGUMENT && says("path is empty"));
+    TAP_OK(rvx_inspect(&text, "no/such/file.nii", &error) == RVX_ERROR_IO);
+    TAP_OK(says("no/such/file.nii") && !text);
+
+    rvx_synth_options synth = RVX_OPTIONS(rvx_synth_options);
+    synth.merge = "1;2";
+    TAP_OK(rvx_synth("no/such", &synth, &error) == RVX_ERROR_ARGUMENT && says("anatomy"));
+    synth = (rvx_synth_options)RVX_OPTIONS(rvx_synth_options);
+    synth.threads = -1;
+    TAP_OK(rvx_synth("no/such", &synth, &error) == RVX_ERROR_ARGUMENT && says("threads"));
+
+    rvx_plan_settings plan = RVX_OPTIONS(rvx_plan_settings);
+    TAP_OK(rvx_plan_dataset(&text, "no/such", &plan, &error) == RVX_ERROR_IO && says("no/such"));
+    plan.network = "vnet";
+    TAP_OK(rvx_plan_dataset(&text, "no/such", &plan, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(says("unet3d, revunet3d") && !text);
+    plan.network = NULL;
+    plan.patch[0] = 32;
+    TAP_OK(rvx_plan_dataset(&text, "no/such", &plan, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(says("patch"));
+
+    rvx_evaluate_options evaluate = RVX_OPTIONS(rvx_evaluate_options);
+    TAP_OK(rvx_evaluate(&text, "no/such", "none", &evaluate, &error) == RVX_ERROR_IO);
+    evaluate.tolerance_mm = -1;
+    TAP_OK(rvx_evaluate(&text, "no/such", "none", &evaluate, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(rvx_report("no/such/run", NULL, &error) != RVX_OK && says("no/such/run"));
+}
+
+int main(void)
+{
+    test_options();
+    test_models();
+    test_refusals();
+    return tap_done();
+}
