@@ -1,0 +1,200 @@
+/* rvx_predict: files in, label maps out. */
+#include "bindings/c/model_file.h"
+
+#include "engine/run/cases.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct prediction {
+    rvx_model_file model;
+    rvx_predict_options options;
+    rvx_names identifiers; /* cases, each with the path of its first channel */
+    char **first_paths;
+    int64_t capacity, done;
+    double started, voxels;
+} prediction;
+
+/* Progress within a case counts as its share of all cases. */
+static int poll_tiles(void *context, double done, double total)
+{
+    prediction *p = context;
+    rvx_progress progress =
+        rvx__facade_phase("predict", p->identifiers.names[p->done], p->done, p->identifiers.count);
+    double fraction = ((double)p->done + done / total) / (double)p->identifiers.count;
+    double elapsed = rvx__facade_seconds() - p->started;
+    if (fraction > 0)
+        progress.seconds_left = elapsed / fraction * (1 - fraction);
+    if (elapsed > 0)
+        progress.voxels_per_second = p->voxels / elapsed;
+    return rvx__facade_progress(p->options.progress, p->options.context, progress);
+}
+
+/* ---- which cases -------------------------------------------------------------------------------
+ */
+
+static rvx_status add_case(prediction *p, const char *identifier, int64_t identifier_bytes,
+                           const char *path, rvx_error *error)
+{
+    if (p->identifiers.count == p->capacity) {
+        int64_t wanted = p->capacity ? 2 * p->capacity : 16;
+        char **names = realloc(p->identifiers.names, (size_t)wanted * sizeof *names);
+        if (names)
+            p->identifiers.names = names;
+        char **paths = realloc(p->first_paths, (size_t)wanted * sizeof *paths);
+        if (paths)
+            p->first_paths = paths;
+        if (!names || !paths)
+            return rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory");
+        p->capacity = wanted;
+    }
+    char *name = strndup(identifier, (size_t)identifier_bytes), *copy = strdup(path);
+    if (!name || !copy) {
+        free(name);
+        free(copy);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory");
+    }
+    for (int64_t i = 0; i < p->identifiers.count; i++)
+        if (strcmp(p->identifiers.names[i], name) == 0) {
+            rvx_status status =
+                rvx__fail(error, RVX_ERROR_ARGUMENT, "two images are called '%s': %s and %s", name,
+                          p->first_paths[i], path);
+            free(name);
+            free(copy);
+            return status;
+        }
+    p->first_paths[p->identifiers.count] = copy;
+    p->identifiers.names[p->identifiers.count++] = name;
+    return RVX_OK;
+}
+
+/* Length of the name without ".nii" or ".nii.gz"; -1 for another kind of file. */
+static int64_t stem_bytes(const char *name)
+{
+    if (rvx__text_ends_with(name, ".nii.gz"))
+        return (int64_t)strlen(name) - 7;
+    return rvx__text_ends_with(name, ".nii") ? (int64_t)strlen(name) - 4 : -1;
+}
+
+static bool ends_with_channel(const char *name, int64_t stem, const char *suffix)
+{
+    return stem > 5 && strncmp(name + stem - 5, suffix, 5) == 0;
+}
+
+static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
+{
+    const char *name = rvx__path_name(path);
+    int64_t stem = stem_bytes(name);
+    if (stem < 1)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: expected a name that ends in .nii or .nii.gz", path);
+    if (!rvx__path_exists(path))
+        return rvx__fail(error, RVX_ERROR_IO, "%s: no such file", path);
+    if (ends_with_channel(name, stem, "_0000"))
+        stem -= 5;
+    else if (p->model.config.in_channels > 1)
+        return rvx__fail(
+            error, RVX_ERROR_ARGUMENT,
+            "%s: the model has %d channels: name the file CASE_0000, its other channels "
+            "stand beside it as CASE_0001, ...",
+            path, p->model.config.in_channels);
+    return add_case(p, name, stem, path, error);
+}
+
+static rvx_status add_folder(prediction *p, const char *folder, rvx_error *error)
+{
+    rvx_names files = {0};
+    rvx_status status = RVX_OK;
+    int64_t before = p->identifiers.count;
+    RVX_TRY(rvx__directory_list(&files, folder, NULL, error));
+    for (int64_t i = 0; i < files.count; i++) {
+        int64_t stem = stem_bytes(files.names[i]);
+        char path[RVX_PATH_BYTES];
+        if (stem < 1 || !ends_with_channel(files.names[i], stem, "_0000"))
+            continue;
+        RVX_TRY(rvx__path_join(path, folder, files.names[i], error));
+        RVX_TRY(add_file(p, path, error));
+    }
+    if (p->identifiers.count == before)
+        status = rvx__fail(error, RVX_ERROR_ARGUMENT,
+                           "%s: holds no CASE_0000.nii.gz or CASE_0000.nii", folder);
+cleanup:
+    rvx__names_free(&files);
+    return status;
+}
+
+/* ---- one case ----------------------------------------------------------------------------------
+ */
+
+/* CASE_0000.nii.gz -> CASE_000C.nii.gz */
+static rvx_status channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
+                               rvx_error *error)
+{
+    rvx_status status = rvx__path_join(out, NULL, first, error);
+    if (status != RVX_OK || channel == 0)
+        return status;
+    const char *name = rvx__path_name(out);
+    char *digits = out + (name - out) + stem_bytes(name) - 4;
+    for (int i = 3, rest = channel; i >= 0; i--, rest /= 10)
+        digits[i] = (char)('0' + rest % 10);
+    return RVX_OK;
+}
+
+static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_case one = {0};
+    char paths[RVX_CHANNELS_MAX][RVX_PATH_BYTES];
+    const char *images[RVX_CHANNELS_MAX];
+    rvx_channel_recipe channels[RVX_CHANNELS_MAX];
+    rvx_case_recipe recipe;
+    rvx__case_recipe_make(&recipe, channels, &p->model.recipe);
+    for (int c = 0; c < recipe.channel_count; c++) {
+        RVX_TRY(channel_path(paths[c], p->first_paths[p->done], c, error));
+        images[c] = paths[c];
+    }
+    RVX_TRY(rvx__case_load(&one, p->identifiers.names[p->done], images, NULL, &recipe, error));
+    RVX_TRY(rvx__predictor_write(p->model.predictor, &p->model.recipe, &one, out,
+                                 p->options.probabilities != 0, poll_tiles, p, error));
+    p->voxels += (double)rvx__shape_voxels(one.shape);
+cleanup:
+    rvx__case_free(&one);
+    return status;
+}
+
+rvx_status rvx_predict(const char *run, const char *const *images, int64_t image_count,
+                       const char *out, const rvx_predict_options *given, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    prediction p = {0};
+    RVX_TRY(rvx__facade_options(&p.options, sizeof p.options, given, "rvx_predict_options", error));
+    RVX_TRY(rvx__facade_required(run, "run", error));
+    RVX_TRY(rvx__facade_required(out, "out", error));
+    RVX_TRY(rvx__facade_threads(p.options.threads, error));
+    if (p.options.tile_step < 0 || p.options.tile_step > 1)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT,
+                          "tile_step expected above 0 and up to 1, found %g", p.options.tile_step));
+    if (!images || image_count < 1)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT, "no image to segment was given"));
+    rvx_predictor_options options = {.tile_step = p.options.tile_step,
+                                     .mirror = p.options.mirror != 0,
+                                     .whole = p.options.whole != 0,
+                                     .budget_bytes = p.options.budget_bytes,
+                                     .threads = rvx__facade_thread_count(p.options.threads),
+                                     .isa = rvx__isa_detect()};
+    RVX_TRY(rvx__model_file_open(&p.model, run, p.options.use_latest != 0, &options, error));
+    for (int64_t i = 0; i < image_count; i++)
+        RVX_TRY(rvx__path_is_directory(images[i]) ? add_folder(&p, images[i], error)
+                                                  : add_file(&p, images[i], error));
+    RVX_TRY(rvx__directory_create(out, error));
+    p.started = rvx__facade_seconds();
+    for (; p.done < p.identifiers.count; p.done++)
+        RVX_TRY(predict_case(&p, out, error));
+cleanup:
+    rvx__model_file_close(&p.model);
+    for (int64_t i = 0; i < p.identifiers.count; i++)
+        free(p.first_paths[i]);
+    free(p.first_paths);
+    rvx__names_free(&p.identifiers);
+    return status;
+}

@@ -1,0 +1,195 @@
+/* rvx_segmenter: the model file as a handle, volumes in the caller's memory. */
+#include "bindings/c/model_file.h"
+
+#include "engine/run/cases.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct rvx_segmenter {
+    rvx_model_file model;
+    int threads;
+};
+
+rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
+                              const rvx_segmenter_options *given, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_segmenter_options options;
+    rvx_segmenter *made = NULL;
+    if (!segmenter)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "segmenter is NULL");
+    *segmenter = NULL;
+    RVX_TRY(rvx__facade_options(&options, sizeof options, given, "rvx_segmenter_options", error));
+    RVX_TRY(rvx__facade_required(model, "model", error));
+    RVX_TRY(rvx__facade_threads(options.threads, error));
+    made = calloc(1, sizeof *made);
+    if (!made)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory"));
+    made->threads = rvx__facade_thread_count(options.threads);
+    rvx_predictor_options predictor = {.mirror = options.mirror != 0,
+                                       .budget_bytes = options.budget_bytes,
+                                       .threads = made->threads,
+                                       .isa = rvx__isa_detect()};
+    RVX_TRY(rvx__model_file_open(&made->model, model, false, &predictor, error));
+    *segmenter = made;
+    made = NULL;
+cleanup:
+    rvx_segmenter_close(made);
+    return status;
+}
+
+void rvx_segmenter_close(rvx_segmenter *segmenter)
+{
+    if (!segmenter)
+        return;
+    rvx__model_file_close(&segmenter->model);
+    free(segmenter);
+}
+
+int rvx_segmenter_channels(const rvx_segmenter *segmenter)
+{
+    return segmenter->model.config.in_channels;
+}
+
+int rvx_segmenter_classes(const rvx_segmenter *segmenter)
+{
+    return segmenter->model.config.classes;
+}
+
+const char *rvx_segmenter_label(const rvx_segmenter *segmenter, int label)
+{
+    bool known = label >= 0 && label < segmenter->model.config.classes;
+    return known ? segmenter->model.recipe.labels[label] : NULL;
+}
+
+/* Network grid of a caller's grid; everything in it is checked. */
+static rvx_status map_grid(rvx_grid_map *map, rvx_geometry *geometry,
+                           const rvx_segmenter *segmenter, const rvx_grid *grid, rvx_error *error)
+{
+    double spacing[3] = {0, 0, 0};
+    if (!grid)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "grid is NULL");
+    for (int a = 0; a < 3; a++) {
+        if (grid->size[a] < 1 || grid->size[a] > 1 << 20)
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "grid.size[%d] expected 1 to 1048576, found %lld", a,
+                             (long long)grid->size[a]);
+        if (!(grid->spacing[a] > 0) || !isfinite(grid->spacing[a]))
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "grid.spacing[%d] expected positive mm, found %g", a,
+                             grid->spacing[a]);
+        geometry->size[a] = grid->size[a];
+        geometry->spacing[a] = grid->spacing[a];
+        geometry->origin[a] = grid->origin[a];
+        memcpy(geometry->direction[a], grid->direction[a], sizeof geometry->direction[a]);
+        if (!segmenter->model.recipe.spacing_native)
+            spacing[a] = segmenter->model.recipe.spacing[a];
+    }
+    return rvx__grid_map_make(map, geometry, spacing, "grid", error);
+}
+
+rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter, const rvx_grid *grid,
+                               rvx_error *error)
+{
+    rvx_grid_map map;
+    rvx_geometry geometry;
+    rvx_status status = map_grid(&map, &geometry, segmenter, grid, error);
+    if (status != RVX_OK)
+        return status;
+    int64_t size[3] = {map.network_size[2], map.network_size[1], map.network_size[0]};
+    int64_t network = size[0] * size[1] * size[2], file = rvx__geometry_voxels(&geometry);
+    status = rvx__predictor_bytes(bytes, segmenter->model.predictor, size, error);
+    /* The normalised image, and the caller's interleaved before it is resampled. */
+    if (status == RVX_OK)
+        *bytes += (network + file) * segmenter->model.config.in_channels * (int64_t)sizeof(float);
+    return status;
+}
+
+/* The caller's channels, interleaved, normalised and resampled. */
+static rvx_status fill_case(rvx_case *one, const rvx_segmenter *segmenter,
+                            const float *const *channels, rvx_error *error)
+{
+    int64_t count = segmenter->model.config.in_channels;
+    int64_t voxels = rvx__geometry_voxels(&one->info.geometry);
+    rvx_channel_recipe channel_recipes[RVX_CHANNELS_MAX];
+    rvx_case_recipe recipe;
+    rvx__case_recipe_make(&recipe, channel_recipes, &segmenter->model.recipe);
+    const int64_t *size = one->map.network_size;
+    one->shape = (rvx_shape){1, size[2], size[1], size[0], count};
+    float *given = malloc((size_t)(voxels * count) * sizeof *given);
+    one->image = malloc((size_t)rvx__shape_count(one->shape) * sizeof *one->image);
+    if (!given || !one->image) {
+        free(given);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory for the image");
+    }
+    for (int64_t c = 0; c < count; c++) {
+        for (int64_t i = 0; i < voxels; i++) {
+            if (!isfinite(channels[c][i])) {
+                free(given);
+                return rvx__fail(error, RVX_ERROR_NUMERIC, "channels[%lld][%lld] is not finite",
+                                 (long long)c, (long long)i);
+            }
+            given[i * count + c] = channels[c][i];
+        }
+        rvx_intensity_map map =
+            rvx__intensity_map_find(&channel_recipes[c], given + c, voxels, count);
+        rvx__intensity_map_apply(given + c, voxels, count, &map);
+    }
+    rvx__resample_linear(one->image, size, given, one->map.file_size, count);
+    free(given);
+    return RVX_OK;
+}
+
+typedef struct run_context {
+    uint8_t *labels;
+    int64_t slice;
+    rvx_progress_callback progress;
+    void *context;
+    double started;
+} run_context;
+
+static rvx_status keep_labels(void *context, const uint8_t *labels, const float *probabilities,
+                              int64_t z_first, int64_t z_count, rvx_error *error)
+{
+    (void)probabilities, (void)error;
+    run_context *run = context;
+    memcpy(run->labels + z_first * run->slice, labels, (size_t)(z_count * run->slice));
+    return RVX_OK;
+}
+
+static int poll_run(void *context, double done, double total)
+{
+    run_context *run = context;
+    rvx_progress progress =
+        rvx__facade_phase("predict", NULL, (int64_t)(1000 * done / total), 1000);
+    if (done > 0)
+        progress.seconds_left = (rvx__facade_seconds() - run->started) * (total - done) / done;
+    return rvx__facade_progress(run->progress, run->context, progress);
+}
+
+rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
+                             const float *const *channels, const rvx_grid *grid,
+                             rvx_progress_callback progress, void *context, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_case one = {0};
+    if (!segmenter || !labels || !channels)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "segmenter, labels or channels is NULL");
+    for (int c = 0; c < segmenter->model.config.in_channels; c++)
+        if (!channels[c])
+            return rvx__fail(error, RVX_ERROR_ARGUMENT, "channels[%d] is NULL", c);
+    RVX_TRY(map_grid(&one.map, &one.info.geometry, segmenter, grid, error));
+    RVX_TRY(fill_case(&one, segmenter, channels, error));
+    run_context run = {.labels = labels,
+                       .slice = grid->size[0] * grid->size[1],
+                       .progress = progress,
+                       .context = context,
+                       .started = rvx__facade_seconds()};
+    RVX_TRY(rvx__predictor_run(segmenter->model.predictor, &one, false, keep_labels, &run, poll_run,
+                               &run, error));
+cleanup:
+    free(one.image);
+    return status;
+}

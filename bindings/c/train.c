@@ -1,0 +1,159 @@
+/* rvx_train: plan, train, and in the end segment and judge the validation cases. */
+#include "bindings/c/facade.h"
+
+#include "engine/run/train.h"
+#include "engine/segment/evaluate.h"
+#include "models/models.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct training {
+    rvx_train_options options;
+    rvx_recipe recipe;
+    const rvx_model *model;
+    rvx_dataset *dataset;
+} training;
+
+static int poll_training(void *context, const rvx_train_status *s)
+{
+    training *t = context;
+    rvx_progress progress = rvx__facade_phase(s->phase, s->item, s->done, s->total);
+    progress.loss = s->loss;
+    progress.learning_rate = s->learning_rate;
+    progress.dice = s->dice;
+    progress.voxels_per_second = s->voxels_per_second;
+    progress.seconds_left = s->seconds_left;
+    return rvx__facade_progress(t->options.progress, t->options.context, progress);
+}
+
+/* In order: the plan given; that of the run to be resumed; a new one for the dataset. */
+static rvx_status find_plan(training *t, const char *dataset, const char *run, rvx_error *error)
+{
+    char path[RVX_PATH_BYTES];
+    rvx_plan_settings settings;
+    if (t->options.plan)
+        return rvx__recipe_load(&t->recipe, t->options.plan, error);
+    rvx_status status = rvx__path_join(path, run, "plan.json", error);
+    if (status == RVX_OK && t->options.resume && rvx__path_exists(path))
+        return rvx__recipe_load(&t->recipe, path, error);
+    const void *given = t->options.settings.struct_bytes ? &t->options.settings : NULL;
+    if (status == RVX_OK)
+        status = rvx__facade_options(&settings, sizeof settings, given, "rvx_plan_settings", error);
+    if (status != RVX_OK)
+        return status;
+    if (!settings.progress) {
+        settings.progress = t->options.progress;
+        settings.context = t->options.context;
+    }
+    return rvx__facade_plan(&t->recipe, dataset, &settings, error);
+}
+
+/* The recipe's channels and classes against those of the dataset. */
+static rvx_status check_dataset(const training *t, rvx_error *error)
+{
+    const rvx_dataset *d = t->dataset;
+    if (t->recipe.network.in_channels != d->channel_count)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "plan: network.in_channels is %lld, the dataset %s has %d channels",
+                         (long long)t->recipe.network.in_channels, d->path, d->channel_count);
+    if (t->recipe.network.classes != d->class_count)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "plan: network.classes is %lld, the dataset %s has %d labels",
+                         (long long)t->recipe.network.classes, d->path, d->class_count);
+    if (t->recipe.loss.ignore_label != d->ignore_label)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "plan: loss.ignore_label is %lld, that of the dataset %s is %d (-1: none)",
+                         (long long)t->recipe.loss.ignore_label, d->path, d->ignore_label);
+    return RVX_OK;
+}
+
+/* Paths of the validation cases' first channels, freed with the array. */
+static rvx_status validation_images(const char ***images, rvx_names *validation, const training *t,
+                                    rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_names train = {0};
+    char splits[RVX_PATH_BYTES];
+    char **identifiers = calloc((size_t)t->dataset->case_count + 1, sizeof *identifiers);
+    if (!identifiers)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
+    for (int64_t i = 0; i < t->dataset->case_count; i++)
+        identifiers[i] = t->dataset->cases[i].identifier;
+    const rvx_names all = {identifiers, t->dataset->case_count};
+    RVX_TRY(rvx__path_join(splits, t->dataset->path, "splits_final.json", error));
+    RVX_TRY(rvx__recipe_split(&train, validation, &t->recipe, &all, splits, error));
+    *images = calloc((size_t)validation->count + 1, sizeof **images);
+    if (!*images)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory"));
+    for (int64_t i = 0; i < validation->count; i++)
+        (*images)[i] =
+            t->dataset->cases[rvx__dataset_find(t->dataset, validation->names[i])].images[0];
+cleanup:
+    rvx__names_free(&train);
+    free(identifiers);
+    return status;
+}
+
+/* RUN/validation/CASE.nii.gz with the best parameters, judged in RUN/validation.json. */
+static rvx_status judge(const training *t, const char *run, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    rvx_names cases = {0};
+    const char **images = NULL;
+    rvx_evaluation evaluation = {0};
+    char folder[RVX_PATH_BYTES], references[RVX_PATH_BYTES], json[RVX_PATH_BYTES];
+    RVX_TRY(validation_images(&images, &cases, t, error));
+    if (cases.count == 0)
+        goto cleanup;
+    RVX_TRY(rvx__path_join(folder, run, "validation", error));
+    RVX_TRY(rvx__path_join(references, t->dataset->path, "labelsTr", error));
+    RVX_TRY(rvx__path_join(json, run, "validation.json", error));
+    rvx_predict_options predict = RVX_OPTIONS(rvx_predict_options);
+    predict.threads = t->options.threads;
+    predict.progress = t->options.progress;
+    predict.context = t->options.context;
+    RVX_TRY(rvx_predict(run, images, cases.count, folder, &predict, error));
+    rvx_evaluate_params params = {.allow_missing = true,
+                                  .threads = rvx__facade_thread_count(t->options.threads)};
+    RVX_TRY(rvx__evaluate(&evaluation, folder, references, &params, error));
+    RVX_TRY(rvx__evaluation_write(&evaluation, json, error));
+cleanup:
+    rvx__evaluation_free(&evaluation);
+    rvx__names_free(&cases);
+    free(images);
+    return status;
+}
+
+rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *given,
+                     rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    training t = {0};
+    RVX_TRY(rvx__facade_options(&t.options, sizeof t.options, given, "rvx_train_options", error));
+    RVX_TRY(rvx__facade_required(dataset, "dataset", error));
+    RVX_TRY(rvx__facade_required(run, "run", error));
+    RVX_TRY(rvx__facade_threads(t.options.threads, error));
+    RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
+    RVX_TRY(find_plan(&t, dataset, run, error));
+    RVX_TRY(rvx__facade_network(&t.model, t.recipe.network.name, error));
+    RVX_TRY(check_dataset(&t, error));
+    int threads = t.options.threads ? t.options.threads : (int)t.recipe.training.threads;
+    rvx_train_job job = {.recipe = &t.recipe,
+                         .model = t.model,
+                         .dataset = t.dataset,
+                         .run = run,
+                         .resume = t.options.resume != 0,
+                         .threads = rvx__facade_thread_count(threads),
+                         .isa = rvx__isa_detect(),
+                         .poll = poll_training,
+                         .context = &t};
+    rvx__facade_model_config(&job.config, &t.recipe);
+    RVX_TRY(rvx__train(&job, error));
+    if (!t.options.no_validation_output)
+        RVX_TRY(judge(&t, run, error));
+cleanup:
+    rvx__recipe_free(&t.recipe);
+    rvx__dataset_free(t.dataset);
+    return status;
+}
