@@ -55,6 +55,14 @@ static int poll_work(void *context, double done, double total)
     return report(context);
 }
 
+static int poll_validation(void *context, double done, double total)
+{
+    trainer *t = context;
+    t->status.done = (int64_t)done;
+    t->status.total = (int64_t)total;
+    return report(t);
+}
+
 static int poll_load(void *context, const char *identifier, int64_t done, int64_t total)
 {
     trainer *t = context;
@@ -383,7 +391,9 @@ static rvx_status validate(trainer *t, rvx_error *error)
     t->status.phase = "validate";
     RVX_TRY(rvx__inference_copy_parameters(t->inference, t->session, error));
     RVX_TRY(rvx__validate(&v, t->inference, t->recipe, t->validation_cases,
-                          t->validation_names.count, poll_work, t, error));
+                          t->validation_names.count, poll_validation, t, error));
+    t->status.done = t->step;
+    t->status.total = t->recipe->training.steps;
     double keep = t->recipe->training.validation_smoothing;
     double dice = isnan(v.mean_dice) ? 0 : v.mean_dice;
     t->ema_dice = isnan(t->ema_dice) ? dice : keep * t->ema_dice + (1 - keep) * dice;

@@ -4,6 +4,19 @@
 #include <math.h>
 #include <string.h>
 
+/* Progress over all cases: `done` of `total` cases, the one at hand by its share. */
+typedef struct case_poll {
+    rvx_poll poll;
+    void *context;
+    double done, total;
+} case_poll;
+
+static int poll_case(void *context, double done, double total)
+{
+    const case_poll *p = context;
+    return p->poll(p->context, p->done + done / total, p->total);
+}
+
 typedef struct counting {
     const rvx_case *one;
     int classes, ignore_label;
