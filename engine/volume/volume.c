@@ -419,17 +419,26 @@ cleanup:
 rvx_status rvx__volume_writer_slab(rvx_volume_writer *writer, const void *voxels, int64_t z_count,
                                    rvx_error *error)
 {
+    if (!writer->sink)
+        return rvx__fail(error, RVX_ERROR_IO, "%s: an earlier write failed", writer->path);
     if (z_count < 0 || z_count > writer->slices_left)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: %lld slices given, %lld are left to write",
                          writer->path, (long long)z_count, (long long)writer->slices_left);
     writer->slices_left -= z_count;
-    return rvx__sink_write(writer->sink, voxels, z_count * writer->slice_bytes, error);
+    rvx_status status = rvx__sink_write(writer->sink, voxels, z_count * writer->slice_bytes, error);
+    if (status != RVX_OK) { /* a full disk gets its space back at once */
+        rvx__sink_abandon(writer->sink);
+        writer->sink = NULL;
+    }
+    return status;
 }
 
 rvx_status rvx__volume_writer_commit(rvx_volume_writer *writer, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    if (writer->slices_left) {
+    if (!writer->sink) {
+        status = rvx__fail(error, RVX_ERROR_IO, "%s: an earlier write failed", writer->path);
+    } else if (writer->slices_left) {
         status = rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: %lld slices were never written",
                            writer->path, (long long)writer->slices_left);
     } else {

@@ -78,7 +78,8 @@ void rvx__volume_reader_close(rvx_volume_reader *reader); /* NULL is legal */
 rvx_status rvx__volume_writer_create(rvx_volume_writer **writer, const char *path,
                                      const rvx_geometry *geometry, rvx_voxel_type type,
                                      const rvx_volume_info *like, rvx_error *error);
-/* The next z_count slices, elements of the writer's type. */
+/* The next z_count slices, elements of the writer's type. A failed write removes the temporary file
+ * and makes every later call fail; commit or abandon must still follow. */
 rvx_status rvx__volume_writer_slab(rvx_volume_writer *writer, const void *voxels, int64_t z_count,
                                    rvx_error *error);
 rvx_status rvx__volume_writer_commit(rvx_volume_writer *writer,

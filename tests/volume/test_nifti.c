@@ -460,9 +460,16 @@ static void test_writer(void)
     setrlimit(RLIMIT_FSIZE, &small);
     rvx_status plain = rvx__volume_write(path_a, &larger, RVX_VOXEL_F32, noise, NULL, &error);
     rvx_status packed = rvx__volume_write(path_b, &larger, RVX_VOXEL_F32, noise, NULL, &error);
+    rvx__volume_writer_create(&writer, path_a, &larger, RVX_VOXEL_F32, NULL, &error);
+    rvx_status slab = rvx__volume_writer_slab(writer, noise, 5, &error);
+    int64_t beside = entries();
+    rvx_status later = rvx__volume_writer_slab(writer, noise, 5, &error);
+    rvx_status last = rvx__volume_writer_commit(writer, &error);
     setrlimit(RLIMIT_FSIZE, &old);
-    tap_ok(plain == RVX_ERROR_IO && packed == RVX_ERROR_IO && strstr(error.message, path_b),
-           "full disk: %s", error.message);
+    tap_ok(slab == RVX_ERROR_IO && later == RVX_ERROR_IO && last == RVX_ERROR_IO && beside == 1,
+           "full disk in a slab: the temporary file goes at once, later calls fail: %s",
+           error.message);
+    tap_ok(plain == RVX_ERROR_IO && packed == RVX_ERROR_IO, "full disk: refused");
     tap_ok(entries() == 1 && !rvx__path_exists(path_a), "full disk: nothing is left behind");
     rvx_volume kept = {0};
     TAP_OK(rvx__volume_read_labels(&kept, path_b, &error) == RVX_OK &&
