@@ -52,8 +52,9 @@ rvx_status rvx__validate(rvx_validation *validation, rvx_inference *inference,
         counting c = {
             .one = &cases[i], .classes = classes, .ignore_label = (int)recipe->loss.ignore_label};
         int64_t size[3] = {cases[i].shape.d, cases[i].shape.h, cases[i].shape.w};
+        case_poll progress = {poll, context, (double)i, (double)case_count};
         rvx_status status = rvx__inference_run(inference, cases[i].image, size, count_slices, &c,
-                                               poll, context, error);
+                                               poll ? poll_case : NULL, &progress, error);
         if (status != RVX_OK)
             return status;
         for (int k = 0; k < classes; k++)
