@@ -101,12 +101,13 @@ endif
 
 # Fuzzing: every tests/fuzz/fuzz_*.c, FUZZ_SECONDS each, from the seeds in tests/fuzz/corpus. By default
 # the small coverage-guided driver in tests/fuzz (gcc, always the same inputs); FUZZ_CC=clang takes
-# libFuzzer. The library is built anew with sanitizers; kernels, which parse nothing, are not.
+# libFuzzer. The library is built anew with sanitizers (which upset some warnings: the ordinary build
+# has them); kernels, which parse nothing, are not.
 FUZZ_CC ?= gcc
 FUZZ_SECONDS ?= 3
 FUZZ := $(BUILD)/fuzz-$(FUZZ_CC)
 FUZZ_BINARIES := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fopenmp -I. -MMD -MP $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fopenmp -I. -MMD -MP -w -fsanitize=address,undefined -fno-sanitize-recover=all
 ifeq ($(FUZZ_CC),clang)
 FUZZ_COVERAGE := -fsanitize=fuzzer-no-link
 FUZZ_LINK := -fsanitize=fuzzer -lgomp
