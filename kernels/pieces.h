@@ -25,4 +25,16 @@ static inline int64_t rvx__piece_count(int64_t voxels, int64_t c)
     return (voxels + piece - 1) / piece;
 }
 
+/* Piece i of all samples: sample n, voxels first .. first + count of the whole batch. */
+typedef struct rvx_piece {
+    int64_t n, first, count;
+} rvx_piece;
+
+static inline rvx_piece rvx__piece_of(int64_t i, int64_t voxels, int64_t c)
+{
+    int64_t size = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
+    int64_t begin = i % pieces * size, left = voxels - begin;
+    return (rvx_piece){i / pieces, i / pieces * voxels + begin, left < size ? left : size};
+}
+
 #endif

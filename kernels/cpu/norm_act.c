@@ -203,23 +203,23 @@ static void apply(float *y, int64_t y_pitch, const float *x, int64_t x_pitch, in
     }
 }
 
-static void piece_apply(const rvx_call *call, int64_t n, int64_t begin, int64_t voxels)
+static void piece_apply(const rvx_call *call, rvx_piece p)
 {
     const rvx_tensor *x = &call->in[0], *y = &call->out[0], *fold = &call->out[2];
     int64_t channels = x->shape.c;
-    const float *row = rvx__f32(fold) + n * 3 * fold->pitch;
+    const float *row = rvx__f32(fold) + p.n * 3 * fold->pitch;
     for (int64_t first = 0; first < channels; first += CHUNK_CHANNELS) {
         int64_t c = channels - first < CHUNK_CHANNELS ? channels - first : CHUNK_CHANNELS;
         span s = span_of(c, x->pitch == c && y->pitch == c);
         float scale[WIDTH_MAX], shift[WIDTH_MAX];
         row_repeat(scale, row + first, s);
         row_repeat(shift, row + fold->pitch + first, s);
-        const float *from = rvx__f32(x) + begin * x->pitch + first;
-        float *to = rvx__f32(y) + begin * y->pitch + first;
-        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        const float *from = rvx__f32(x) + p.first * x->pitch + first;
+        float *to = rvx__f32(y) + p.first * y->pitch + first;
+        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
         apply(to, y->pitch * s.repeat, from, x->pitch * s.repeat, wide, s.width, scale, shift,
               call->params->slope);
-        apply(to + done * y->pitch, y->pitch, from + done * x->pitch, x->pitch, voxels - done, c,
+        apply(to + done * y->pitch, y->pitch, from + done * x->pitch, x->pitch, p.count - done, c,
               scale, shift, call->params->slope);
     }
 }
@@ -228,24 +228,19 @@ void RVX_KERNEL(rvx__norm_act_forward)(const rvx_call *call)
 {
     const rvx_tensor *x = &call->in[0];
     int64_t c = x->shape.c, voxels = x->shape.d * x->shape.h * x->shape.w;
-    int64_t piece = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
+    int64_t pieces = x->shape.n * rvx__piece_count(voxels, c);
     double *partial = (double *)call->scratch;
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t i = 0; i < x->shape.n * pieces; i++) {
-        int64_t begin = i % pieces * piece;
-        int64_t here = voxels - begin < piece ? voxels - begin : piece;
-        begin += i / pieces * voxels;
-        piece_moments(partial + i * c * 2, rvx__f32(x) + begin * x->pitch, x->pitch, here, c);
+    for (int64_t i = 0; i < pieces; i++) {
+        rvx_piece p = rvx__piece_of(i, voxels, c);
+        piece_moments(partial + i * c * 2, rvx__f32(x) + p.first * x->pitch, x->pitch, p.count, c);
     }
     tables_write(call, partial);
     if (!call->out[0].data)
         return;
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t i = 0; i < x->shape.n * pieces; i++) {
-        int64_t begin = i % pieces * piece;
-        int64_t here = voxels - begin < piece ? voxels - begin : piece;
-        piece_apply(call, i / pieces, i / pieces * voxels + begin, here);
-    }
+    for (int64_t i = 0; i < pieces; i++)
+        piece_apply(call, rvx__piece_of(i, voxels, c));
 }
 
 /* Backward. With g = grad_y times the slope where x scale + shift <= 0, xhat = (x - mean) rstd:
@@ -367,8 +362,7 @@ static rows rows_make(float store[ROWS_MAX][WIDTH_MAX], const rvx_call *call, co
 }
 
 /* partial[2 j] = sum of g, partial[2 j + 1] = sum of g (x - mean) over one piece. */
-static void piece_products(double *partial, const rvx_call *call, const float *table, int64_t n,
-                           int64_t begin, int64_t voxels)
+static void piece_products(double *partial, const rvx_call *call, const float *table, rvx_piece p)
 {
     const rvx_tensor *x = &call->in[0], *dy = &call->grad_out[0];
     for (int64_t first = 0; first < x->shape.c; first += CHUNK_CHANNELS) {
@@ -378,14 +372,14 @@ static void piece_products(double *partial, const rvx_call *call, const float *t
         double sums[WIDTH_MAX], product_sums[WIDTH_MAX];
         sums_clear(sums, s);
         sums_clear(product_sums, s);
-        rows r = rows_make(store, call, table, n, first, s, ROW_MEAN + 1);
-        const float *from = rvx__f32(x) + begin * x->pitch + first;
-        const float *g = rvx__f32(dy) + begin * dy->pitch + first;
-        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        rows r = rows_make(store, call, table, p.n, first, s, ROW_MEAN + 1);
+        const float *from = rvx__f32(x) + p.first * x->pitch + first;
+        const float *g = rvx__f32(dy) + p.first * dy->pitch + first;
+        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
         products(sums, product_sums, from, x->pitch * s.repeat, g, dy->pitch * s.repeat, wide,
                  s.width, &r, call->params->slope);
         products(sums, product_sums, from + done * x->pitch, x->pitch, g + done * dy->pitch,
-                 dy->pitch, voxels - done, c, &r, call->params->slope);
+                 dy->pitch, p.count - done, c, &r, call->params->slope);
         for (int64_t j = c; j < s.width; j++) {
             sums[j % c] += sums[j];
             product_sums[j % c] += product_sums[j];
@@ -397,8 +391,7 @@ static void piece_products(double *partial, const rvx_call *call, const float *t
     }
 }
 
-static void piece_gradient(const rvx_call *call, const float *table, int64_t n, int64_t begin,
-                           int64_t voxels)
+static void piece_gradient(const rvx_call *call, const float *table, rvx_piece p)
 {
     const rvx_tensor *x = &call->in[0], *dy = &call->grad_out[0], *dx = &call->grad_in[0];
     int accumulate = (call->accumulate & 1u) != 0;
@@ -406,15 +399,15 @@ static void piece_gradient(const rvx_call *call, const float *table, int64_t n, 
         int64_t left = x->shape.c - first, c = left < CHUNK_CHANNELS ? left : CHUNK_CHANNELS;
         span s = span_of(c, x->pitch == c && dy->pitch == c && dx->pitch == c);
         float store[ROWS_MAX][WIDTH_MAX];
-        rows r = rows_make(store, call, table, n, first, s, ROW_COUNT);
-        const float *from = rvx__f32(x) + begin * x->pitch + first;
-        const float *g = rvx__f32(dy) + begin * dy->pitch + first;
-        float *to = rvx__f32(dx) + begin * dx->pitch + first;
-        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
+        rows r = rows_make(store, call, table, p.n, first, s, ROW_COUNT);
+        const float *from = rvx__f32(x) + p.first * x->pitch + first;
+        const float *g = rvx__f32(dy) + p.first * dy->pitch + first;
+        float *to = rvx__f32(dx) + p.first * dx->pitch + first;
+        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
         gradient(to, dx->pitch * s.repeat, from, x->pitch * s.repeat, g, dy->pitch * s.repeat, wide,
                  s.width, &r, call->params->slope, accumulate);
         gradient(to + done * dx->pitch, dx->pitch, from + done * x->pitch, x->pitch,
-                 g + done * dy->pitch, dy->pitch, voxels - done, c, &r, call->params->slope,
+                 g + done * dy->pitch, dy->pitch, p.count - done, c, &r, call->params->slope,
                  accumulate);
     }
 }
@@ -490,26 +483,19 @@ void RVX_KERNEL(rvx__norm_act_backward)(const rvx_call *call)
 {
     rvx_shape x = call->in[0].shape;
     int64_t c = x.c, voxels = x.d * x.h * x.w;
-    int64_t piece = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
+    int64_t pieces = rvx__piece_count(voxels, c);
     double *partial = (double *)call->scratch;
     float *table = (float *)(partial + x.n * pieces * c * 2);
     means_spread(call, table);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t i = 0; i < x.n * pieces; i++) {
-        int64_t begin = i % pieces * piece;
-        int64_t here = voxels - begin < piece ? voxels - begin : piece;
-        piece_products(partial + i * c * 2, call, table, i / pieces, i / pieces * voxels + begin,
-                       here);
-    }
+    for (int64_t i = 0; i < x.n * pieces; i++)
+        piece_products(partial + i * c * 2, call, table, rvx__piece_of(i, voxels, c));
     pieces_combine(partial, x.n, pieces, c);
     parameters_write(call, partial, pieces * c * 2);
     if (!call->grad_in[0].data)
         return;
     coefficients_write(call, table, partial, pieces * c * 2);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t i = 0; i < x.n * pieces; i++) {
-        int64_t begin = i % pieces * piece;
-        int64_t here = voxels - begin < piece ? voxels - begin : piece;
-        piece_gradient(call, table, i / pieces, i / pieces * voxels + begin, here);
-    }
+    for (int64_t i = 0; i < x.n * pieces; i++)
+        piece_gradient(call, table, rvx__piece_of(i, voxels, c));
 }

@@ -168,13 +168,12 @@ void RVX_KERNEL(rvx__segmentation_loss_forward)(const rvx_call *call)
 {
     rvx_shape x = call->in[0].shape;
     int64_t voxels = x.d * x.h * x.w, width = 1 + PART_COUNT * x.c;
-    int64_t piece = rvx__piece_voxels(voxels, x.c), pieces = rvx__piece_count(voxels, x.c);
+    int64_t pieces = rvx__piece_count(voxels, x.c);
     double *partial = (double *)call->scratch;
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < x.n * pieces; i++) {
-        int64_t begin = i % pieces * piece;
-        int64_t here = voxels - begin < piece ? voxels - begin : piece;
-        piece_sums(partial + i * width, call, i / pieces * voxels + begin, here);
+        rvx_piece p = rvx__piece_of(i, voxels, x.c);
+        piece_sums(partial + i * width, call, p.first, p.count);
     }
     outputs_write(call, partial, pieces);
 }
@@ -243,7 +242,7 @@ void RVX_KERNEL(rvx__segmentation_loss_backward)(const rvx_call *call)
     if (!dx->data)
         return;
     int64_t voxels = x.d * x.h * x.w;
-    int64_t piece = rvx__piece_voxels(voxels, x.c), pieces = rvx__piece_count(voxels, x.c);
+    int64_t pieces = x.n * rvx__piece_count(voxels, x.c);
     const float *summary = rvx__f32(&call->out[2]), *given = rvx__f32(&call->grad_out[0]);
     double factor = (double)call->params->weight * (given ? (double)given[0] : 1);
     double valid = (double)summary[2] * 0x1p24 + (double)summary[3];
@@ -251,15 +250,14 @@ void RVX_KERNEL(rvx__segmentation_loss_backward)(const rvx_call *call)
     float *table = (float *)call->scratch;
     coefficients_write(call, table, factor);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t i = 0; i < x.n * pieces; i++) {
-        int64_t n = i / pieces, begin = i % pieces * piece;
-        int64_t end = begin + piece < voxels ? begin + piece : voxels;
+    for (int64_t i = 0; i < pieces; i++) {
+        rvx_piece p = rvx__piece_of(i, voxels, x.c);
         block b;
-        for (int64_t v = begin; v < end; v += RVX_LANES) {
-            int64_t count = end - v < RVX_LANES ? end - v : RVX_LANES;
-            block_load(&b, call, n * voxels + v, count);
-            block_gradient(&b, table + n * x.c * 2, x.c, ce_factor);
-            block_store(&b, dx, n * voxels + v, count, (call->accumulate & 1u) != 0);
+        for (int64_t v = 0; v < p.count; v += RVX_LANES) {
+            int64_t count = p.count - v < RVX_LANES ? p.count - v : RVX_LANES;
+            block_load(&b, call, p.first + v, count);
+            block_gradient(&b, table + p.n * x.c * 2, x.c, ce_factor);
+            block_store(&b, dx, p.first + v, count, (call->accumulate & 1u) != 0);
         }
     }
 }
