@@ -17,10 +17,10 @@ static int run(int64_t last_step, int64_t to)
     rvx_log *log;
     int passed = rvx__log_open(&log, path, last_step, &error) == RVX_OK;
     for (int64_t step = last_step < 0 ? 0 : last_step + 1; passed && step <= to; step++) {
-        const rvx_log_value values[] = {{"loss", 1.0 / (double)(step + 3), NULL},
-                                        {"dice/\"a\"", step == 2 ? NAN : 0.5, NULL},
-                                        {"epoch", (double)(step / 2), NULL},
-                                        {"phase", 0, "train"}};
+        const rvx_log_value values[] = {{.name = "loss", .number = 1.0 / (double)(step + 3)},
+                                        {.name = "dice/\"a\"", .number = step == 2 ? NAN : 0.5},
+                                        {.name = "epoch", .number = (double)(step / 2)},
+                                        {.name = "phase", .text = "train"}};
         passed &= rvx__log_write(log, step, values, 4, &error) == RVX_OK;
         if (step % 3 == 0) /* a second line of the same step */
             passed &= rvx__log_write(log, step, values, 1, &error) == RVX_OK;
