@@ -1,0 +1,69 @@
+/* revoxel predict: label maps for images. */
+#include "bindings/cli/cli.h"
+
+typedef struct predict_options {
+    const char *out;
+    double tile_step;
+    int64_t budget_bytes, threads;
+    bool mirror, whole, probabilities, latest, quiet;
+} predict_options;
+
+#define AT(field) offsetof(predict_options, field)
+static const rvx_cli_option options_table[] = {
+    {"--out", "DIR", "folder for the label maps", RVX_CLI_TEXT, .offset = AT(out),
+     .required = true},
+    {"--mirror", NULL, "average over mirrored views: up to 8 times the work", RVX_CLI_FLAG,
+     .offset = AT(mirror)},
+    {"--step", "F", "tiles every F of a patch, above 0 up to 1 (default: the plan's, 0.5)",
+     RVX_CLI_NUMBER, .offset = AT(tile_step), 0.05, 1},
+    {"--whole", NULL, "the whole volume in one piece instead of tiles", RVX_CLI_FLAG,
+     .offset = AT(whole)},
+    {"--probabilities", NULL, "also CASE_prob_LABEL.nii.gz, 0 .. 255", RVX_CLI_FLAG,
+     .offset = AT(probabilities)},
+    {"--latest", NULL, "the last parameters of the run instead of the best", RVX_CLI_FLAG,
+     .offset = AT(latest)},
+    {"--budget", "BYTES", "refuse what needs more memory, e.g. 12GiB", RVX_CLI_BYTES,
+     .offset = AT(budget_bytes)},
+    {"--threads", "N", "cores to use (default: all)", RVX_CLI_INTEGER, .offset = AT(threads), 1,
+     RVX_CLI_THREADS_MAX},
+    {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
+    {0}};
+
+static int run(int count, char **arguments)
+{
+    predict_options options = {.out = NULL};
+    int64_t positional_count;
+    int wrong = rvx__cli_parse(&rvx__cli_predict, &options, &positional_count, count, arguments);
+    if (wrong)
+        return wrong;
+    rvx_predict_options predict = RVX_OPTIONS(rvx_predict_options);
+    rvx_cli_progress progress;
+    rvx_error error;
+    predict.use_latest = options.latest;
+    predict.tile_step = options.tile_step;
+    predict.mirror = options.mirror;
+    predict.whole = options.whole;
+    predict.probabilities = options.probabilities;
+    predict.budget_bytes = options.budget_bytes;
+    predict.threads = (int)options.threads;
+    predict.progress = rvx__cli_progress;
+    predict.context = &progress;
+    rvx__cli_progress_start(&progress, options.quiet);
+    rvx_status status = rvx_predict(arguments[0], (const char *const *)(arguments + 1),
+                                    positional_count - 1, options.out, &predict, &error);
+    rvx__cli_progress_end(&progress);
+    return rvx__cli_finish(status, &error, NULL);
+}
+
+const rvx_cli_verb rvx__cli_predict = {
+    .name = "predict",
+    .summary = "segment images with a trained network",
+    .usage = "RUN IMAGE... --out DIR [options]",
+    .details = "RUN is a run folder or a model file. An IMAGE is a NIfTI file (CASE_0000.nii.gz "
+               "with its other\nchannels beside it) or a folder of such. Writes DIR/CASE.nii.gz, "
+               "labels on exactly the image's grid.",
+    .example = "revoxel predict run imagesTs --out segmented",
+    .options = options_table,
+    .arguments_min = 2,
+    .arguments_max = RVX_CLI_ARGUMENTS_MAX,
+    .run = run};

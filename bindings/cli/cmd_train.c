@@ -1,0 +1,82 @@
+/* revoxel train: from a dataset to a run folder. */
+#include "bindings/cli/plan_options.h"
+
+typedef struct train_options {
+    rvx_cli_plan plan;
+    const char *out, *plan_file;
+    int64_t threads;
+    bool resume, no_validation, quiet;
+} train_options;
+
+#define AT(field) offsetof(train_options, field)
+static const rvx_cli_option options_table[] = {
+    {"--out", "RUN", "folder of the run", RVX_CLI_TEXT, .offset = AT(out), .required = true},
+    {"--plan", "FILE", "a plan of 'revoxel plan', instead of the options below", RVX_CLI_TEXT,
+     .offset = AT(plan_file)},
+    {"--resume", NULL, "go on from RUN's last checkpoint, bit for bit", RVX_CLI_FLAG,
+     .offset = AT(resume)},
+#define RVX_PLAN_OPTION(name, value, help, kind, field, min, max, word, word_value)                \
+    {name, value, help, kind, .offset = AT(plan.field), min, max, word, word_value},
+#include "bindings/cli/plan_options.def"
+#undef RVX_PLAN_OPTION
+    {"--threads", "N", "cores to use (default: all); the result does not depend on it",
+     RVX_CLI_INTEGER, .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
+    {"--no-validation-output", NULL, "do not segment the validation cases in the end", RVX_CLI_FLAG,
+     .offset = AT(no_validation)},
+    {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
+    {0}};
+
+/* Settings beside a plan file or a run to be resumed would be ignored: say so instead. */
+static int check_plan_source(const train_options *options)
+{
+    const rvx_cli_plan *plan = &options->plan;
+    bool shaped = plan->network || plan->patch[0] || plan->widths.count || plan->steps ||
+                  plan->minutes > 0 || plan->fold || plan->seed || plan->budget_bytes;
+    if (shaped && options->plan_file)
+        return rvx__cli_usage_error("train", "--plan holds the whole plan: edit the file instead "
+                                             "of giving options that shape a plan");
+    if (shaped && options->resume)
+        return rvx__cli_usage_error("train", "--resume goes on with the plan of the run: options "
+                                             "that shape a plan cannot be given");
+    return 0;
+}
+
+static int run(int count, char **arguments)
+{
+    train_options options = {.out = NULL};
+    int64_t positional_count;
+    int wrong = rvx__cli_parse(&rvx__cli_train, &options, &positional_count, count, arguments);
+    if (!wrong)
+        wrong = check_plan_source(&options);
+    if (wrong)
+        return wrong;
+    rvx_train_options train = RVX_OPTIONS(rvx_train_options);
+    rvx_cli_progress progress;
+    rvx_error error;
+    rvx__cli_plan_settings(&train.settings, &options.plan);
+    train.settings.threads = (int)options.threads;
+    train.plan = options.plan_file;
+    train.resume = options.resume;
+    train.threads = (int)options.threads;
+    train.no_validation_output = options.no_validation;
+    train.progress = rvx__cli_progress;
+    train.context = &progress;
+    rvx__cli_progress_start(&progress, options.quiet);
+    rvx_status status = rvx_train(arguments[0], options.out, &train, &error);
+    rvx__cli_progress_end(&progress);
+    return rvx__cli_finish(status, &error, NULL);
+}
+
+const rvx_cli_verb rvx__cli_train = {
+    .name = "train",
+    .summary = "train a network on a dataset",
+    .usage = "DATASET --out RUN [options]",
+    .details = "Trains on DATASET (nnU-Net raw layout) and writes into the folder RUN: plan.json, "
+               "metrics.jsonl,\nTensorBoard events, best.safetensors and latest.safetensors, and "
+               "the validation cases segmented\nand judged (validation/, validation.json). "
+               "Stopped, it goes on with --resume.",
+    .example = "revoxel train Dataset001_TrusGland --model unet3d --out run",
+    .options = options_table,
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run};
