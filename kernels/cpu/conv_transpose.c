@@ -21,6 +21,8 @@ enum { BLOCK_VOXELS = 6 };
 #endif
 enum { PIECE_VOXELS = RVX__TRANSPOSE_PIECE_VOXELS };
 _Static_assert(PIECE_VOXELS % 24 == 0, "a piece is whole blocks");
+/* An output of this size has left the caches before anyone reads it. */
+enum { STREAM_BYTES = 16 << 20 };
 /* Taps are summed together while their weights stay within this: half of L1. */
 enum { PANEL_FLOATS = 6 * 1024, TAPS_MAX = 64 };
 
@@ -111,13 +113,16 @@ typedef struct block {
     int64_t channels[2]; /* valid ones */
     int64_t voxels;
     bool add;
+    bool stream; /* every vector is full and aligned, none is read back soon */
 } block;
 
 static void block_put(const block *b, int v, int64_t m, rvx_vec sum)
 {
     float *to = b->to[v] + b->to_offset[m];
     const int64_t count = b->channels[v];
-    if (count == RVX_LANES)
+    if (b->stream)
+        rvx__stream(to, sum);
+    else if (count == RVX_LANES)
         rvx__store(to, b->add ? rvx__load(to) + sum : sum);
     else
         rvx__store_part(to, b->add ? rvx__load_part(to, count) + sum : sum, count);
@@ -238,13 +243,16 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
         from_offset[i] = i * step;
     if (call->fold.data)
         fold_piece(folded, call, g, j.first, j.count);
+    const bool aligned = (uintptr_t)g->large.data % 64 == 0 && g->large.pitch % RVX_LANES == 0;
     block b = {.from = call->fold.data ? folded : rvx__f32(x) + j.first * x->pitch,
                .from_offset = from_offset,
                .tap = &none,
                .taps = 1,
                .inner = g->inner,
                .to_offset = to_offset,
-               .voxels = j.count};
+               .voxels = j.count,
+               .stream = aligned && g->outer % RVX_LANES == 0 &&
+                         rvx__shape_count(g->large.shape) * 4 >= STREAM_BYTES};
     float bias[2][RVX_LANES] = {0};
     for (; j.column < j.column_end; j.column += 2) {
         for (int64_t v = 0; v < 2 && j.column + v < j.column_end; v++) {
@@ -260,6 +268,8 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
         }
         (j.column + 1 < j.column_end ? block_pair : block_single)(&b);
     }
+    if (b.stream)
+        rvx__stream_end();
 }
 
 static void data_job(const rvx_call *call, const geometry *g, const float *weight, job j)
