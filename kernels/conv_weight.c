@@ -5,9 +5,10 @@
 #include "kernels/conv.h"
 
 enum {
-    TILE_FLOATS = 192 * 1024,     /* private tile, x and dy: a share of one core's L2 */
-    SHARED_TILE_FLOATS = 1 << 20, /* tile that all threads work on together */
-    PARTIAL_LIMIT = 128 * 1024,   /* dW larger than this is not held once per piece */
+    STREAM_TILE_FLOATS = 64 * 1024, /* the same where each value of dy is used but ci times */
+    TILE_FLOATS = 192 * 1024,       /* private tile, x and dy: a share of one core's L2 */
+    SHARED_TILE_FLOATS = 1 << 20,   /* tile that all threads work on together */
+    PARTIAL_LIMIT = 128 * 1024,     /* dW larger than this is not held once per piece */
     PIECES_MAX = 16,
 };
 
@@ -32,7 +33,10 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     int64_t rows_of_dy = g->stride[0] * g->stride[1]; /* for each row of x, or x for dy */
     int64_t row =
         ci * x->w + 1 + (g->transposed ? co * dy->w * rows_of_dy : co * dy->w / rows_of_dy);
-    int64_t rows = (shared ? SHARED_TILE_FLOATS : TILE_FLOATS) / row;
+    int64_t rows = (shared          ? SHARED_TILE_FLOATS
+                    : g->transposed ? STREAM_TILE_FLOATS
+                                    : TILE_FLOATS) /
+                   row;
     if (rows < 1)
         rows = 1;
     int64_t side = 1; /* slices of a tile that is about as deep as it is high */

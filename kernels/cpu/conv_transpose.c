@@ -25,6 +25,8 @@ _Static_assert(PIECE_VOXELS % 24 == 0, "a piece is whole blocks");
 enum { STREAM_BYTES = 16 << 20 };
 /* Taps are summed together while their weights stay within this: half of L1. */
 enum { PANEL_FLOATS = 6 * 1024, TAPS_MAX = 64 };
+/* Channels of a voxel that a block copies at a time: a cache line. */
+enum { COPY = 16 };
 
 /* A column is one vector of channels written: of one tap going forward, else of x. */
 typedef struct geometry {
@@ -130,33 +132,54 @@ static void block_put(const block *b, int v, int64_t m, rvx_vec sum)
 
 #define EACH(index, count) _Pragma("GCC unroll 24") for (int index = 0; index < (count); index++)
 
+/* Copies `count` channels of each voxel to where one register finds them all, and asks for those of
+ * the next block, which hardware does not foresee across rows and pages. */
+static inline __attribute__((always_inline)) void block_copy(float (*copy)[COPY], const block *b,
+                                                             int64_t m0, const int voxels,
+                                                             int64_t offset, int64_t count)
+{
+    const int64_t *at = b->from_offset + m0, *next = at + voxels;
+    for (int m = 0; m < voxels; m++) {
+        const float *from = b->from + at[m] + offset;
+        __builtin_prefetch(b->from + next[m] + offset);
+        if (count == COPY)
+            for (int i = 0; i < COPY; i += RVX_LANES)
+                rvx__store(copy[m] + i, rvx__load(from + i));
+        else
+            for (int64_t i = 0; i < count; i++)
+                copy[m][i] = from[i];
+    }
+}
+
 static inline __attribute__((always_inline)) void block_run(const block *b, int64_t m0,
                                                             const int voxels, const int vectors)
 {
     rvx_vec acc[2 * BLOCK_VOXELS][2], sum[2 * BLOCK_VOXELS][2];
+    float copy[2 * BLOCK_VOXELS][COPY];
     const float *weight[2] = {b->weight[0], b->weight[vectors - 1]};
     EACH(v, vectors)
     {
         const rvx_vec start = b->bias[v] ? rvx__load(b->bias[v]) : (rvx_vec){0};
         EACH(m, voxels) acc[m][v] = start;
     }
-    for (int64_t t = 0; t < b->taps; t++) {
-        const float *from[2 * BLOCK_VOXELS];
-        EACH(m, voxels) from[m] = b->from + b->from_offset[m0 + m] + b->tap[t];
-        for (int64_t i = 0; i < b->inner; i++) {
-            rvx_vec w[2];
-            EACH(v, vectors)
-            {
-                w[v] = rvx__load(weight[v]);
-                weight[v] += RVX_LANES;
-            }
-            EACH(m, voxels)
-            {
-                const rvx_vec value = rvx__splat(from[m][i]);
-                EACH(v, vectors) acc[m][v] += value * w[v];
+    for (int64_t t = 0; t < b->taps; t++)
+        for (int64_t first = 0; first < b->inner; first += COPY) {
+            const int64_t count = smaller(COPY, b->inner - first);
+            block_copy(copy, b, m0, voxels, b->tap[t] + first, count);
+            for (int64_t i = 0; i < count; i++) {
+                rvx_vec w[2];
+                EACH(v, vectors)
+                {
+                    w[v] = rvx__load(weight[v]);
+                    weight[v] += RVX_LANES;
+                }
+                EACH(m, voxels)
+                {
+                    const rvx_vec value = rvx__splat(copy[m][i]);
+                    EACH(v, vectors) acc[m][v] += value * w[v];
+                }
             }
         }
-    }
     EACH(m, voxels) EACH(v, vectors) sum[m][v] = acc[m][v];
     for (int m = 0; m < voxels; m++)
         for (int v = 0; v < vectors; v++)
@@ -237,9 +260,9 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
 {
     const rvx_tensor *x = &call->in[0];
     const int64_t none = 0, step = call->fold.data ? g->inner : x->pitch;
-    int64_t from_offset[PIECE_VOXELS], to_offset[PIECE_VOXELS];
+    int64_t from_offset[PIECE_VOXELS + 2 * BLOCK_VOXELS], to_offset[PIECE_VOXELS];
     box_offsets(g, to_offset, j.first, j.count);
-    for (int64_t i = 0; i < j.count; i++)
+    for (int64_t i = 0; i < j.count + 2 * BLOCK_VOXELS; i++)
         from_offset[i] = i * step;
     if (call->fold.data)
         fold_piece(folded, call, g, j.first, j.count);
@@ -275,8 +298,8 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
 static void data_job(const rvx_call *call, const geometry *g, const float *weight, job j)
 {
     const rvx_tensor *dx = &call->grad_in[0];
-    int64_t from_offset[PIECE_VOXELS], to_offset[PIECE_VOXELS], tap[TAPS_MAX];
-    box_offsets(g, from_offset, j.first, j.count);
+    int64_t from_offset[PIECE_VOXELS + 2 * BLOCK_VOXELS], to_offset[PIECE_VOXELS], tap[TAPS_MAX];
+    box_offsets(g, from_offset, j.first, j.count + 2 * BLOCK_VOXELS); /* some to prefetch */
     for (int64_t i = 0; i < j.count; i++)
         to_offset[i] = (j.first + i) * dx->pitch;
     int64_t together = smaller(PANEL_FLOATS / (2 * RVX_LANES * g->inner), TAPS_MAX);

@@ -111,8 +111,11 @@ ALWAYS_INLINE void block_row_one_tap(const block *b, const float *x, const float
                                      rvx_vec (*acc)[BLOCK_CI][3], const int ci, const int vectors)
 {
     for (const float *end = dy + b->dy_count * b->dy_step; dy != end;
-         x += b->x_step, dy += b->dy_step)
+         x += b->x_step, dy += b->dy_step) {
+        __builtin_prefetch(x + b->x_row);
+        EACH(v, vectors) __builtin_prefetch(dy + b->dy_row + v * b->dy_vector);
         STEP(0, 1, x, dy);
+    }
 }
 
 #define BLOCK(name, row, taps, ci, vectors)                                                        \
