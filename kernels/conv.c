@@ -96,6 +96,7 @@ const rvx_op rvx__op_conv = {
     .parameter_inputs = 1u << 1 | 1u << 2,
     .reads_parameters = RVX_READS_IN(0),
     .reads_data = RVX_READS_IN(1),
+    .stored_outputs = 1,
     .flags = RVX_OP_FOLDS,
     .cost = conv_cost,
     .scratch = conv_scratch,

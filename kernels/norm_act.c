@@ -81,7 +81,9 @@ const rvx_op rvx__op_norm_act = {
     .out_count = 3,
     .shape = norm_act_shape,
     .reads_data = RVX_READS_IN(0) | RVX_READS_IN(1) | RVX_READS_OUT(1) | RVX_READS_OUT(2),
-    .flags = RVX_OP_FOLDABLE | RVX_OP_FORWARD_IN_PLACE | RVX_OP_BACKWARD_IN_PLACE | RVX_OP_CHEAP,
+    .stored_outputs = 1,
+    .flags = RVX_OP_FOLDABLE | RVX_OP_FORWARD_IN_PLACE | RVX_OP_BACKWARD_IN_PLACE | RVX_OP_CHEAP |
+             RVX_OP_BF16,
     .cost = norm_act_cost,
     .scratch = norm_act_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__norm_act_forward),

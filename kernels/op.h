@@ -9,7 +9,10 @@
  * Fold. Where `call->fold.data` is set, the kernel must read in[0] as
  *     a = t >= 0 ? t : slope[c] * t,   t = in[0] * scale[c] + shift[c]
  * (normalisation and leaky ReLU applied while loading; identity is scale 1, shift 0, slope 1).
- * Padding is zero AFTER this map. Gradients are with respect to a, never to in[0]. */
+ * Padding is zero AFTER this map. Gradients are with respect to a, never to in[0].
+ *
+ * Storage. Activations and their gradients may be bf16 (RVX_OP_BF16): converted on load, rounded to
+ * nearest even on store; all arithmetic is f32. */
 #ifndef RVX_OP_H
 #define RVX_OP_H
 
@@ -41,6 +44,7 @@ typedef struct rvx_op_params {
     float weight;               /* loss: factor (deep supervision) */
     float smooth;               /* loss: Dice smoothing */
     int32_t channel_count;      /* split: channels of out[0]; out[1] gets the rest */
+    int32_t f32_output;         /* conv: out[0] is f32 in a graph that stores bf16 (logits) */
 } rvx_op_params;
 
 typedef struct rvx_call {
@@ -88,6 +92,8 @@ typedef struct rvx_op {
     uint32_t reads_parameters;   /* what backward_parameters reads */
     uint32_t reads_data;         /* what backward_data reads */
     uint32_t flags;              /* RVX_OP_* */
+    uint32_t stored_outputs;     /* bit i: out[i] is an activation and has the storage type of the
+                                    graph; the others are f32. Outputs of views: see RVX_OP_VIEW */
     /* Work of one phase, for the cost model. */
     rvx_cost (*cost)(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
                      const rvx_op_params *params);
@@ -103,8 +109,11 @@ enum {
     RVX_OP_FOLDABLE = 1u << 1,          /* out[0] = fold(in[0]): consumers may apply it on load */
     RVX_OP_FORWARD_IN_PLACE = 1u << 2,  /* out[0] may share memory with in[0] */
     RVX_OP_BACKWARD_IN_PLACE = 1u << 3, /* grad_in[0] may share memory with grad_out[0] */
-    RVX_OP_VIEW = 1u << 4,              /* moves no data: concat, slice */
-    RVX_OP_CHEAP = 1u << 5              /* memory-bound: rerunning it costs little */
+    RVX_OP_VIEW = 1u << 4,              /* moves no data: concat, slice; outputs are stored as the
+                                           inputs are */
+    RVX_OP_CHEAP = 1u << 5,             /* memory-bound: rerunning it costs little */
+    RVX_OP_BF16 = 1u << 6               /* takes f32 and bf16 activations and gradients, in any mix;
+                                           parameters, tables and scalars are f32 always */
 };
 
 /* One extern row per op: rvx__op_conv, rvx__op_norm_act, ... */

@@ -16,6 +16,7 @@
 #define RVX_TENSOR_H
 
 #include <stdint.h>
+#include <string.h>
 
 typedef enum rvx_dtype {
     RVX_F32 = 0,
@@ -45,6 +46,24 @@ static inline int64_t rvx__dtype_bytes(rvx_dtype dtype)
 
 static inline int64_t rvx__shape_voxels(rvx_shape s) { return s.n * s.d * s.h * s.w; }
 static inline int64_t rvx__shape_count(rvx_shape s) { return s.n * s.d * s.h * s.w * s.c; }
+
+/* bf16 is the upper half of f32. Rounded to nearest even; a NaN stays one. */
+static inline uint16_t rvx__bf16_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (value != value)
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static inline float rvx__f32_of(uint16_t bf16)
+{
+    uint32_t bits = (uint32_t)bf16 << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 static inline float *rvx__f32(const rvx_tensor *t) { return (float *)t->data; }
 

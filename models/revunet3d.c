@@ -39,10 +39,11 @@ static rvx_value sequence(rvx_graph *g, rvx_value x, const rvx_model_config *con
     return x;
 }
 
-static rvx_value pointwise(rvx_graph *g, rvx_value x, const char *scope, int channels)
+static rvx_value pointwise(rvx_graph *g, rvx_value x, const char *scope, rvx_conv conv)
 {
     rvx__scope_push(g, "%s", scope);
-    x = rvx__conv(g, x, (rvx_conv){.channels = channels, .kernel = {1, 1, 1}});
+    conv.kernel[0] = conv.kernel[1] = conv.kernel[2] = 1;
+    x = rvx__conv(g, x, conv);
     rvx__scope_pop(g);
     return x;
 }
@@ -60,7 +61,7 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
         rvx__scope_push(g, "enc%d", level);
         if (level > 0) {
             x = rvx__max_pool(g, x, config->strides[level]);
-            x = pointwise(g, x, "expand", config->widths[level]);
+            x = pointwise(g, x, "expand", (rvx_conv){.channels = config->widths[level]});
         }
         x = sequence(g, x, config, config->depth);
         rvx__scope_pop(g);
@@ -70,13 +71,14 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
         rvx__scope_push(g, "dec%d", level);
         x = sequence(g, x, config, decoder_depth);
         if (level > 0) {
-            x = pointwise(g, x, "reduce", config->widths[level - 1]);
+            x = pointwise(g, x, "reduce", (rvx_conv){.channels = config->widths[level - 1]});
             x = rvx__upsample(g, x, config->strides[level]);
             x = rvx__add(g, x, skip[level - 1]);
         }
         rvx__scope_pop(g);
     }
-    logits[0] = pointwise(g, x, "head0", config->classes);
+    logits[0] =
+        pointwise(g, x, "head0", (rvx_conv){.channels = config->classes, .f32_output = true});
     return 1;
 }
 

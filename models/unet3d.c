@@ -54,8 +54,9 @@ static int build(rvx_graph *g, rvx_value x, const rvx_model_config *config,
         rvx__scope_pop(g);
         if (level == 0 || config->deep_supervision) {
             rvx__scope_push(g, "head%d", level);
-            logits[level] =
-                rvx__conv(g, x, (rvx_conv){.channels = config->classes, .kernel = {1, 1, 1}});
+            logits[level] = rvx__conv(
+                g, x,
+                (rvx_conv){.channels = config->classes, .kernel = {1, 1, 1}, .f32_output = true});
             rvx__scope_pop(g);
         }
     }

@@ -10,7 +10,7 @@ static void triple(int32_t out[3], const int in[3], int fallback)
 
 rvx_value rvx__conv(rvx_graph *graph, rvx_value x, rvx_conv conv)
 {
-    rvx_op_params params = {.channels_out = conv.channels};
+    rvx_op_params params = {.channels_out = conv.channels, .f32_output = conv.f32_output};
     triple(params.kernel, conv.kernel, 3);
     triple(params.stride, conv.stride, 1);
     for (int axis = 0; axis < 3; axis++)

@@ -24,6 +24,17 @@ rvx_status rvx__graph_status(const rvx_graph *graph, rvx_error *error)
     return graph->error.status;
 }
 
+void rvx__graph_set_storage(rvx_graph *graph, rvx_dtype storage)
+{
+    if (graph->error.status != RVX_OK)
+        return;
+    if ((storage != RVX_F32 && storage != RVX_BF16) || graph->node_count > 0)
+        rvx__fail(&graph->error, RVX_ERROR_ARGUMENT,
+                  "graph: activations are stored as f32 or bf16, chosen before the first node");
+    else
+        graph->storage = storage;
+}
+
 /* Makes room for one more element; on failure the sticky error is set. */
 static bool grow(rvx_graph *graph, void **items, int32_t count, int32_t *capacity,
                  size_t item_bytes)
@@ -149,6 +160,19 @@ int64_t rvx__graph_parameter_count(const rvx_graph *graph)
     return count;
 }
 
+/* Views store as their inputs do, and as the graph does where these differ. */
+static rvx_dtype output_dtype(const rvx_graph *graph, const rvx_node *node, int index)
+{
+    if (!(node->op->flags & RVX_OP_VIEW))
+        return node->op->stored_outputs >> index & 1 && !node->params.f32_output ? graph->storage
+                                                                                 : RVX_F32;
+    rvx_dtype first = graph->values[node->in[0]].dtype;
+    for (int i = 1; i < node->in_count; i++)
+        if (graph->values[node->in[i]].dtype != first)
+            return graph->storage;
+    return first;
+}
+
 void rvx__graph_apply(rvx_graph *graph, rvx_value *out, const rvx_op *op, const rvx_value *in,
                       int in_count, const rvx_op_params *params)
 {
@@ -182,7 +206,7 @@ void rvx__graph_apply(rvx_graph *graph, rvx_value *out, const rvx_op *op, const 
             continue;
         rvx_value_info info = {.kind = RVX_VALUE_RESULT,
                                .shape = out_shapes[i],
-                               .dtype = RVX_F32,
+                               .dtype = output_dtype(graph, &node, i),
                                .node = graph->node_count,
                                .output = i};
         memcpy(info.name, node.name, sizeof info.name);

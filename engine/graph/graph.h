@@ -54,6 +54,7 @@ typedef struct rvx_graph {
     rvx_value_info *values;
     rvx_node *nodes;
     int32_t value_count, value_capacity, node_count, node_capacity;
+    rvx_dtype storage; /* of activations: RVX_F32 or RVX_BF16 */
     char scope[96];
     rvx_error error; /* sticky */
 } rvx_graph;
@@ -61,6 +62,9 @@ typedef struct rvx_graph {
 rvx_graph *rvx__graph_create(void); /* NULL: out of memory */
 void rvx__graph_free(rvx_graph *graph);
 rvx_status rvx__graph_status(const rvx_graph *graph, rvx_error *error);
+/* How activations and their gradients are stored: RVX_F32 (from the start) or RVX_BF16. Before the
+ * first node. Inputs, parameters, statistics and logits keep their own types. */
+void rvx__graph_set_storage(rvx_graph *graph, rvx_dtype storage);
 
 /* "enc%d" etc.; nested scopes join with '/'. */
 void rvx__scope_push(rvx_graph *graph, const char *format, ...)
@@ -85,6 +89,7 @@ typedef struct rvx_conv {
     int channels;             /* out */
     int kernel[3], stride[3]; /* d, h, w; zero: 3 and 1 */
     bool no_bias;
+    bool f32_output; /* logits: f32 whatever the storage type */
 } rvx_conv;
 
 /* Same-size padding (kernel - 1) / 2. Parameters weight and bias in the current scope. */

@@ -149,6 +149,7 @@ rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error)
     }
     memcpy(f.out->values, graph->values, (size_t)graph->value_count * sizeof *graph->values);
     f.out->value_count = graph->value_count;
+    f.out->storage = graph->storage;
     f.out->value_capacity = values_max;
     f.out->node_capacity = nodes_max;
     for (int32_t n = 0; n < graph->node_count; n++) {

@@ -61,7 +61,7 @@ static bool put_in_new_buffer(rvx_plan *plan, int32_t instance)
     const rvx_value_info *info = info_of(plan, instance);
     rvx_buffer buffer = {.parent = -1,
                          .shape = info->shape,
-                         .dtype = info->dtype,
+                         .dtype = plan->instances[instance].dtype,
                          .persistent = plan->instances[instance].persistent};
     int32_t index = rvx__plan_buffer_add(plan, buffer);
     if (index >= 0)
@@ -90,7 +90,8 @@ static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t
     if (source < 0 || plan->instances[source].last_step > step)
         return false;
     const rvx_value_info *t = info_of(plan, target), *o = info_of(plan, source);
-    if (memcmp(&t->shape, &o->shape, sizeof t->shape) != 0 || t->dtype != o->dtype)
+    if (memcmp(&t->shape, &o->shape, sizeof t->shape) != 0 ||
+        plan->instances[target].dtype != plan->instances[source].dtype)
         return false;
     int64_t first;
     int32_t root = locate(plan, source, &first);
@@ -132,7 +133,8 @@ static bool place_gather(rvx_plan *plan, rvx_step *step)
         int64_t first, count = info_of(plan, step->in[i])->shape.c;
         int32_t root = locate(plan, step->in[i], &first);
         rvx_buffer *buffer = &plan->buffers[root];
-        if (root != whole && !buffer->persistent && first == 0 && buffer->shape.c == count) {
+        if (root != whole && !buffer->persistent && first == 0 && buffer->shape.c == count &&
+            buffer->dtype == plan->buffers[whole].dtype) {
             buffer->parent = whole;
             buffer->channel_offset = channel;
         }

@@ -54,6 +54,28 @@ static rvx_status mark_needed(rvx_plan *plan, rvx_error *error)
     return RVX_OK;
 }
 
+/* Does one of the instances hold bf16? */
+static bool any_bf16(const rvx_plan *plan, const int32_t *instances, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (instances[i] >= 0 && plan->instances[instances[i]].dtype == RVX_BF16)
+            return true;
+    return false;
+}
+
+static rvx_status check_storage(const rvx_plan *plan, const rvx_step *step, const rvx_op *op,
+                                rvx_error *error)
+{
+    bool stored = any_bf16(plan, step->in, RVX_IN_MAX) || any_bf16(plan, step->out, RVX_OUT_MAX) ||
+                  any_bf16(plan, step->grad_in, RVX_IN_MAX) ||
+                  any_bf16(plan, step->grad_out, RVX_OUT_MAX);
+    if (!stored || (op->flags & RVX_OP_BF16))
+        return RVX_OK;
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                     "plan: op '%s' of '%s' does not take bf16 tensors; store f32", op->name,
+                     plan->graph->nodes[step->node].name);
+}
+
 /* The best kernel that this instruction set has; an op without one is refused here, not at run
  * time. */
 static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
@@ -64,6 +86,9 @@ static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
             continue;
         const rvx_op *op = step->kind == RVX_STEP_GATHER ? &rvx__op_concat : step->op;
         rvx_phase phase = step->kind == RVX_STEP_GATHER ? RVX_FORWARD : step->phase;
+        rvx_status status = check_storage(plan, step, op, error);
+        if (status != RVX_OK)
+            return status;
         for (int isa = (int)plan->options.isa; isa >= 0 && !step->kernel; isa--)
             step->kernel = op->cpu[phase][isa];
         if (!step->kernel)
@@ -158,7 +183,7 @@ rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena)
                             (char *)arena + root->offset + channel * rvx__dtype_bytes(root->dtype),
                         .shape = info->shape,
                         .pitch = root->shape.c,
-                        .dtype = info->dtype};
+                        .dtype = plan->instances[instance].dtype};
 }
 
 rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only)

@@ -39,6 +39,7 @@ typedef struct rvx_instance {
     bool persistent;       /* inputs, parameters, constants and their gradients: alive throughout */
     int32_t view_of;       /* instance whose channels from channel_first on these are; -1 */
     int64_t channel_first; /* within view_of */
+    rvx_dtype dtype;       /* that of the value; of views that of view_of */
     int32_t first_step, last_step;
     int32_t buffer; /* place.c */
     int64_t channel_offset;

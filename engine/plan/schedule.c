@@ -45,10 +45,11 @@ static int32_t add_instance(schedule *s, rvx_instance instance)
 
 static int32_t new_instance(schedule *s, int32_t value, bool gradient)
 {
-    rvx_value_kind kind = s->plan->graph->values[value].kind;
+    const rvx_value_info *info = &s->plan->graph->values[value];
     return add_instance(s, (rvx_instance){.value = value,
                                           .gradient = gradient,
-                                          .persistent = kind != RVX_VALUE_RESULT,
+                                          .dtype = info->dtype,
+                                          .persistent = info->kind != RVX_VALUE_RESULT,
                                           .view_of = -1});
 }
 
@@ -64,9 +65,11 @@ static int32_t view_instance(schedule *s, int32_t value, bool gradient, int32_t 
 {
     if (use(s, of) < 0) /* unchanged until the slice takes over */
         return -1;
-    return add_instance(
-        s, (rvx_instance){
-               .value = value, .gradient = gradient, .view_of = of, .channel_first = first});
+    return add_instance(s, (rvx_instance){.value = value,
+                                          .gradient = gradient,
+                                          .dtype = s->plan->instances[of].dtype,
+                                          .view_of = of,
+                                          .channel_first = first});
 }
 
 static rvx_step blank_step(rvx_step_kind kind, rvx_phase phase, int32_t node)
@@ -179,16 +182,21 @@ static void add_copy(schedule *s, int32_t node, int32_t target, int32_t source, 
 }
 
 /* The gradient of `value` gets `source` (channels from `first`) added; the first one becomes it,
- * unmoved. */
+ * unmoved unless it is stored in another type. */
 static void contribute_view(schedule *s, int32_t node, int32_t value, int32_t source, int64_t first)
 {
     if (!s->needs_gradient[value])
         return;
     int32_t view = view_instance(s, value, true, source, first);
-    if (s->gradient[value] < 0)
+    bool added = s->gradient[value] >= 0;
+    if (!added && view >= 0 &&
+        s->plan->instances[view].dtype == s->plan->graph->values[value].dtype) {
         s->gradient[value] = view;
-    else
-        add_copy(s, node, s->gradient[value], view, true);
+        return;
+    }
+    if (!added)
+        s->gradient[value] = new_instance(s, value, true);
+    add_copy(s, node, s->gradient[value], view, added);
 }
 
 /* May both summands of `add` share the gradient of the sum? Yes if the gradient of b is used up
