@@ -10,6 +10,7 @@ enum {
     CHUNK_BYTES_MAX = 384 << 10,       /* packed weights of one thread, resident */
     BLOCK_W_MAX = 128,
     BLOCK_W_POINTWISE = 1024,
+    WINDOW_W_MIN = 8, /* narrower rows are better taken several at a time */
     BLOCK_D_MAX = 8,
     POSITIONS_MIN = 128, /* per sweep over the weights */
     TASKS_MIN = 32
@@ -27,6 +28,12 @@ static int64_t axis_length(const rvx_shape *s, int axis)
     return axis == 0 ? s->d : axis == 1 ? s->h : s->w;
 }
 
+int64_t rvx__correlation_classes(const rvx__correlation *problem, int axis)
+{
+    int merged = axis == 2 && problem->window == RVX_WINDOW_SPREAD;
+    return problem->backward && !merged ? problem->stride[axis] : 1;
+}
+
 rvx__correlation_axis rvx__correlation_axis_make(const rvx__correlation *problem, int axis,
                                                  int64_t class)
 {
@@ -35,18 +42,30 @@ rvx__correlation_axis rvx__correlation_axis_make(const rvx__correlation *problem
     if (!problem->backward)
         return (rvx__correlation_axis){.count = length,
                                        .target_step = 1,
+                                       .spread = 1,
                                        .source_first = -pad,
                                        .source_step = stride,
+                                       .reach = kernel,
                                        .taps = kernel,
+                                       .tap_step = 1};
+    /* Stride 2, pad 1: dx[2 q] = dy[q] w[1], dx[2 q + 1] = dy[q] w[2] + dy[q + 1] w[0]. */
+    if (axis == 2 && problem->window == RVX_WINDOW_SPREAD)
+        return (rvx__correlation_axis){.count = divide_up(length, 2),
+                                       .target_step = 2,
+                                       .spread = 2,
+                                       .source_step = 1,
+                                       .reach = 2,
+                                       .taps = 3,
                                        .tap_step = 1};
     /* dx[i] gathers dy[o] with o * stride - pad + k = i. For i = stride * q + class - pad that is
      * k = class + stride * t and o = q - t. */
     rvx__correlation_axis a = {
-        .target_first = class - pad, .target_step = stride, .source_step = 1};
+        .target_first = class - pad, .target_step = stride, .spread = 1, .source_step = 1};
     a.taps = class < kernel ? (kernel - 1 - class) / stride + 1 : 0;
     a.first = -floor_divide(a.target_first, stride);
     a.count = larger(0, floor_divide(length - 1 - a.target_first, stride) - a.first + 1);
     a.source_first = a.taps > 0 ? 1 - a.taps : 0;
+    a.reach = a.taps;
     a.tap_first = class + stride * (a.taps - 1);
     a.tap_step = -stride;
     return a;
@@ -56,7 +75,7 @@ static void plan_reach(rvx__correlation_plan *plan)
 {
     const rvx__correlation *problem = &plan->problem;
     for (int axis = 0; axis < 3; axis++) {
-        int64_t classes = problem->backward ? problem->stride[axis] : 1;
+        int64_t classes = rvx__correlation_classes(problem, axis);
         int64_t low = INT64_MAX, high = INT64_MIN;
         for (int64_t class = 0; class < classes; class ++) {
             rvx__correlation_axis a = rvx__correlation_axis_make(problem, axis, class);
@@ -70,7 +89,7 @@ static void plan_reach(rvx__correlation_plan *plan)
         /* Class 0 has the most taps, and the others stay within its reach. */
         rvx__correlation_axis a = rvx__correlation_axis_make(problem, axis, 0);
         plan->source_first[axis] = a.source_first;
-        plan->source_taps[axis] = larger(a.taps, 1);
+        plan->source_taps[axis] = larger(a.reach, 1);
     }
 }
 
@@ -117,6 +136,18 @@ static void plan_stream(rvx__correlation_plan *plan, double flops)
     plan->ring_h = reach(plan, 1, step);
 }
 
+static rvx__window window_choose(const rvx__correlation *problem)
+{
+    int32_t stride = problem->stride[2];
+    if (problem->kernel[2] != 3 || problem->target.w < WINDOW_W_MIN)
+        return RVX_WINDOW_NONE;
+    if (stride == 1)
+        return RVX_WINDOW_STRIDE_1;
+    if (stride == 2 && !problem->backward)
+        return RVX_WINDOW_STRIDE_2;
+    return stride == 2 && problem->pad[2] == 1 ? RVX_WINDOW_SPREAD : RVX_WINDOW_NONE;
+}
+
 void rvx__correlation_plan_make(rvx__correlation_plan *plan, const rvx_shape *in,
                                 const rvx_shape *out, const rvx_op_params *params, int backward,
                                 int threads)
@@ -141,6 +172,7 @@ void rvx__correlation_plan_make(rvx__correlation_plan *plan, const rvx_shape *in
             *shapes[i] = (rvx_shape){shapes[i]->n, 1, 1, shapes[i]->d * shapes[i]->h * shapes[i]->w,
                                      shapes[i]->c};
     }
+    problem->window = window_choose(problem);
     plan_reach(plan);
     int64_t channels = problem->source.c;
     int64_t target_channels = round_up(problem->target.c, RVX_CORRELATE_LANES_MAX);
@@ -159,7 +191,8 @@ void rvx__correlation_plan_make(rvx__correlation_plan *plan, const rvx_shape *in
         plan->step_h = plan->q_count[1];
         plan->ring_d = problem->source.d;
         plan->ring_h = problem->source.h;
-        int64_t slice = plan->source_taps[1] * plan->source_taps[2] * channels * panel;
+        int64_t slice =
+            plan->source_taps[1] * (problem->window ? 3 : plan->source_taps[2]) * channels * panel;
         plan->chunk_taps_d =
             larger(1, smaller(plan->source_taps[0], CHUNK_BYTES_MAX / (slice * 4)));
         plan->source_floats = round_up(source_whole, 16);

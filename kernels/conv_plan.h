@@ -15,17 +15,29 @@
 /* Widest vector of any instruction set and most vectors in a panel of target channels. */
 enum { RVX_CORRELATE_LANES_MAX = 16, RVX_CORRELATE_VECTORS = 2, RVX_CORRELATE_ROW_FLOATS = 8 };
 
+/* Kernels of three taps along w read each source voxel once for all three: see cpu/conv_window.c.
+ * With RVX_WINDOW_SPREAD the two classes of a stride of two become one along w. */
+typedef enum rvx__window {
+    RVX_WINDOW_NONE,
+    RVX_WINDOW_STRIDE_1,
+    RVX_WINDOW_STRIDE_2,
+    RVX_WINDOW_SPREAD,
+    RVX_WINDOW_COUNT
+} rvx__window;
+
 typedef struct rvx__correlation {
     rvx_shape source, target;
     int32_t kernel[3], stride[3], pad[3];
     int backward; /* data gradient: the source is dy, weights are transposed and flipped */
+    rvx__window window;
 } rvx__correlation;
 
 /* One class of one axis. */
 typedef struct rvx__correlation_axis {
     int64_t first, count; /* q */
     int64_t target_first, target_step;
-    int64_t source_first, source_step;
+    int64_t spread; /* targets per q, side by side from target_step * q + target_first on */
+    int64_t source_first, source_step, reach; /* source voxels of one q */
     int64_t taps, tap_first, tap_step;
 } rvx__correlation_axis;
 
@@ -45,6 +57,7 @@ typedef struct rvx__correlation_plan {
     int64_t scratch_bytes;
 } rvx__correlation_plan;
 
+int64_t rvx__correlation_classes(const rvx__correlation *problem, int axis);
 rvx__correlation_axis rvx__correlation_axis_make(const rvx__correlation *problem, int axis,
                                                  int64_t class);
 

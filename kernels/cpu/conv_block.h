@@ -5,28 +5,28 @@
 #ifndef RVX_CONV_BLOCK_H
 #define RVX_CONV_BLOCK_H
 
-#include "kernels/op.h"
+#include "kernels/conv_plan.h"
 #include "kernels/simd.h"
 
 enum { RVX_BLOCK_GROUPS = 3, RVX_BLOCK_VECTORS = 2 };
 
 /* Accumulators that leave room for one product's operands. */
 #if RVX_LANES == 16
-enum { RVX_BLOCK_SIZE = 28 };
+enum { RVX_BLOCK_SIZE = 28, RVX_WINDOW_SIZE = 26, RVX_WINDOW_VECTORS = 2 };
 #else
-enum { RVX_BLOCK_SIZE = 12 };
+enum { RVX_BLOCK_SIZE = 12, RVX_WINDOW_SIZE = 11, RVX_WINDOW_VECTORS = 1 };
 #endif
 
 /* One row of taps: source voxels that lie side by side, for each group of target voxels. */
 typedef struct rvx__conv_row {
     const float *source[RVX_BLOCK_GROUPS];
-    const float *weight; /* [run][vectors * RVX_LANES] */
+    const float *weight; /* [run][vectors * RVX_LANES]; window: [run][3][vectors * RVX_LANES] */
 } rvx__conv_row;
 
 typedef struct rvx__conv_block {
     const rvx__conv_row *rows;
     int64_t row_count;
-    int64_t run;             /* products per row: taps along w times channels */
+    int64_t run;             /* products per row: taps along w times channels; window: channels */
     int64_t source_offset;   /* added to every source pointer */
     int64_t source_position; /* between neighbouring voxels of a group */
     float *target[RVX_BLOCK_GROUPS];
@@ -42,5 +42,15 @@ typedef void (*rvx__conv_block_kernel)(const rvx__conv_block *block);
  * groups * positions * vectors <= RVX_BLOCK_SIZE. */
 rvx__conv_block_kernel RVX_KERNEL(rvx__conv_block_find)(int64_t groups, int64_t positions,
                                                         int64_t vectors);
+
+/* The kernel that slides along w: one group, positions <= rvx__window_most. With
+ * RVX_WINDOW_SPREAD the first target voxel is an even one. */
+rvx__conv_block_kernel RVX_KERNEL(rvx__conv_window_find)(rvx__window window, int64_t positions,
+                                                         int64_t vectors);
+
+static inline int64_t rvx__window_most(int64_t vectors)
+{
+    return vectors == 1 ? RVX_WINDOW_SIZE : RVX_WINDOW_SIZE / 26 * 12;
+}
 
 #endif

@@ -15,10 +15,11 @@ _Static_assert((int)RVX_BLOCK_VECTORS == (int)RVX_CORRELATE_VECTORS, "panel widt
 _Static_assert(RVX_LANES <= RVX_CORRELATE_LANES_MAX, "panel width");
 
 /* Where source rows stand. Row (z, y) is at
- *     base + (z - z_first) * z_stride + (y % ring) * y_stride, its voxel x_first first. */
+ *     base + (z - z_first) * z_stride + (y modulo ring) * y_stride, its voxel x_first first.
+ * y_lap is a multiple of ring such that y_lap <= y < y_lap + 2 * ring for all rows in use. */
 typedef struct source_view {
     const float *base;
-    int64_t z_first, z_stride, y_stride, ring, x_first, voxel;
+    int64_t z_first, z_stride, y_stride, ring, y_lap, x_first, voxel;
 } source_view;
 
 typedef struct range {
@@ -49,8 +50,10 @@ static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t class_count(const rvx__correlation *problem)
 {
-    return problem->backward ? (int64_t)problem->stride[0] * problem->stride[1] * problem->stride[2]
-                             : 1;
+    int64_t count = 1;
+    for (int axis = 0; axis < 3; axis++)
+        count *= rvx__correlation_classes(problem, axis);
+    return count;
 }
 
 /* Classes in order of index; `before` is the running count of taps. */
@@ -58,7 +61,7 @@ static tap_class class_make(const rvx__correlation *problem, int64_t index, int6
 {
     tap_class class = {.taps = 1, .taps_before = before};
     for (int axis = 2; axis >= 0; axis--) {
-        int64_t count = problem->backward ? problem->stride[axis] : 1;
+        int64_t count = rvx__correlation_classes(problem, axis);
         class.axis[axis] = rvx__correlation_axis_make(problem, axis, index % count);
         class.taps *= class.axis[axis].taps;
         index /= count;
@@ -66,18 +69,43 @@ static tap_class class_make(const rvx__correlation *problem, int64_t index, int6
     return class;
 }
 
-static int64_t panel_count(int64_t channels)
+static int64_t panel_vectors(const rvx__correlation *problem)
 {
-    int64_t width = RVX_BLOCK_VECTORS * RVX_LANES;
-    return (channels + width - 1) / width;
+    return problem->window ? RVX_WINDOW_VECTORS : RVX_BLOCK_VECTORS;
 }
 
-static channel_panel panel_make(int64_t channels, int64_t index)
+static int64_t panel_count(const rvx__correlation *problem)
 {
-    int64_t channel = index * RVX_BLOCK_VECTORS * RVX_LANES;
-    int64_t vectors = smaller(RVX_BLOCK_VECTORS, (channels - channel + RVX_LANES - 1) / RVX_LANES);
-    int64_t lanes = smaller(RVX_LANES, channels - channel - (vectors - 1) * RVX_LANES);
-    return (channel_panel){channel, vectors, lanes};
+    int64_t width = panel_vectors(problem) * RVX_LANES;
+    return (problem->target.c + width - 1) / width;
+}
+
+static channel_panel panel_make(const rvx__correlation *problem, int64_t index)
+{
+    int64_t most = panel_vectors(problem), channel = index * most * RVX_LANES;
+    int64_t left = problem->target.c - channel;
+    int64_t vectors = smaller(most, (left + RVX_LANES - 1) / RVX_LANES);
+    return (channel_panel){channel, vectors, smaller(RVX_LANES, left - (vectors - 1) * RVX_LANES)};
+}
+
+/* Packs tap `index` of a class into the class's panel at `to`. Rows of taps stand one after the
+ * other; within a row channels follow taps, or with a window taps follow channels. */
+static void class_pack_tap(float *to, const rvx__correlate_call *call, const tap_class *class,
+                           const channel_panel *panel, int64_t index, int64_t tap_d_first)
+{
+    const rvx__correlation *problem = &call->plan->problem;
+    const rvx__correlation_axis *axis = class->axis;
+    const int64_t width = panel->vectors * RVX_LANES, along = axis[2].taps;
+    const int64_t row = index / along, t = index % along;
+    const int64_t tap[3] = {axis[0].tap_first +
+                                axis[0].tap_step * (tap_d_first + row / axis[1].taps),
+                            axis[1].tap_first + axis[1].tap_step * (row % axis[1].taps),
+                            axis[2].tap_first + axis[2].tap_step * t};
+    to += row * along * problem->source.c * width;
+    to += t * width * (problem->window ? 1 : problem->source.c);
+    RVX_KERNEL(rvx__conv_pack_tap)
+    (to, problem->window ? along * width : width, &call->weight, problem->backward, tap,
+     panel->channel, panel->vectors);
 }
 
 static range range_cut(range a, int64_t first, int64_t count)
@@ -91,9 +119,11 @@ static int64_t source_step(const rvx__correlation *problem, int axis)
     return problem->backward ? 1 : problem->stride[axis];
 }
 
-static const float *view_row(const source_view *view, int64_t z, int64_t y)
+static inline const float *view_row(const source_view *view, int64_t z, int64_t y)
 {
-    return view->base + (z - view->z_first) * view->z_stride + (y % view->ring) * view->y_stride;
+    int64_t slot = y - view->y_lap;
+    slot -= slot >= view->ring ? view->ring : 0;
+    return view->base + (z - view->z_first) * view->z_stride + slot * view->y_stride;
 }
 
 /* Lists the tap rows of `groups` target rows from (qz, qy) on. Rows that lie outside the volume
@@ -123,6 +153,40 @@ static int64_t rows_list(const worker *work, const source_view *view, const tap_
     return count;
 }
 
+/* The blocks of one target row, or of a few. `to` is the first target voxel; block->source_offset
+ * is that of the first q. */
+static void rows_run(const rvx__correlation *problem, rvx__conv_block *block, float *to,
+                     int64_t to_group, int64_t groups, int64_t targets, int64_t vectors)
+{
+    int64_t most = problem->window ? rvx__window_most(vectors) : RVX_BLOCK_SIZE / vectors;
+    const int spread = problem->window == RVX_WINDOW_SPREAD;
+    const int64_t unit = spread ? 2 : 1, units = (targets + unit - 1) / unit;
+    const int64_t blocks = (units + most / unit - 1) / (most / unit);
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t own = units / blocks + (b < units % blocks);
+        int64_t positions = smaller(own * unit, targets);
+        for (int64_t g = 0; g < groups; g++)
+            block->target[g] = to + g * to_group;
+        for (int64_t i = 0; i < positions * block->target_position; i += 16)
+            __builtin_prefetch(to + i, 1, 3);
+        if (problem->window)
+            RVX_KERNEL(rvx__conv_window_find)(problem->window, positions, vectors)(block);
+        else
+            RVX_KERNEL(rvx__conv_block_find)(groups, positions, vectors)(block);
+        targets -= positions;
+        to += positions * block->target_position;
+        block->source_offset +=
+            own * block->source_position * (problem->window == RVX_WINDOW_STRIDE_2 ? 2 : 1);
+    }
+}
+
+/* How many rows of `targets` voxels fit one block. */
+static int64_t groups_most(const rvx__correlation *problem, int64_t targets, int64_t vectors)
+{
+    int64_t fit = RVX_BLOCK_SIZE / vectors / targets;
+    return problem->window || fit < 1 ? 1 : smaller(RVX_BLOCK_GROUPS, fit);
+}
+
 /* One panel of one class over a slab of q, for some of the taps along d. */
 static void slab_run(const worker *work, const source_view *view, const tap_class *class,
                      const channel_panel *panel, int64_t n, const range slab[3], range taps_d,
@@ -138,69 +202,63 @@ static void slab_run(const worker *work, const source_view *view, const tap_clas
         if (q[i].count == 0)
             return;
     }
-    const int64_t most = RVX_BLOCK_SIZE / panel->vectors, wide = q[2].count;
-    const int64_t blocks = (wide + most - 1) / most;
-    const int64_t group_most = blocks > 1 ? 1 : smaller(RVX_BLOCK_GROUPS, most / wide);
-    rvx__conv_block block = {.rows = work->rows,
-                             .run = axis[2].taps * problem->source.c,
-                             .source_position = axis[2].source_step * view->voxel,
-                             .target_position = axis[2].target_step * target->pitch,
-                             .lanes = panel->lanes,
-                             .load = load};
+    const int64_t x = axis[2].target_step * q[2].first + axis[2].target_first;
+    const int64_t targets = smaller(q[2].count * axis[2].spread, t->w - x);
+    const int64_t most = groups_most(problem, targets, panel->vectors);
+    const int64_t run = axis[2].taps * problem->source.c;
+    const int64_t row_weights = run * panel->vectors * RVX_LANES;
+    const int64_t offset =
+        (axis[2].source_step * q[2].first + axis[2].source_first - view->x_first) * view->voxel;
+    rvx__conv_block block = {
+        .rows = work->rows,
+        .run = problem->window ? problem->source.c : run,
+        .source_position = problem->window ? view->voxel : axis[2].source_step * view->voxel,
+        .target_position = problem->window ? target->pitch : axis[2].target_step * target->pitch,
+        .lanes = panel->lanes,
+        .load = load};
     if (work->call->bias.data)
         block.bias = rvx__f32(&work->call->bias) + panel->channel;
-    const int64_t row_weights = block.run * panel->vectors * RVX_LANES;
     for (int64_t qz = q[0].first; qz < q[0].first + q[0].count; qz++) {
         int64_t z = axis[0].target_step * qz + axis[0].target_first;
         for (int64_t qy = q[1].first, groups; qy < q[1].first + q[1].count; qy += groups) {
-            groups = smaller(group_most, q[1].first + q[1].count - qy);
+            groups = smaller(most, q[1].first + q[1].count - qy);
             block.row_count =
                 rows_list(work, view, class, taps_d, qz, qy, (int)groups, weights, row_weights);
+            block.source_offset = offset;
             int64_t y = axis[1].target_step * qy + axis[1].target_first;
-            int64_t x = axis[2].target_step * q[2].first + axis[2].target_first;
             float *to = rvx__f32(target) + panel->channel +
                         (((n * t->d + z) * t->h + y) * t->w + x) * target->pitch;
-            block.source_offset =
-                (axis[2].source_step * q[2].first + axis[2].source_first - view->x_first) *
-                view->voxel;
-            for (int64_t b = 0; b < blocks; b++) {
-                int64_t positions = wide / blocks + (b < wide % blocks);
-                for (int64_t g = 0; g < groups; g++)
-                    block.target[g] = to + g * axis[1].target_step * t->w * target->pitch;
-                RVX_KERNEL(rvx__conv_block_find)(groups, positions, panel->vectors)(&block);
-                to += positions * block.target_position;
-                block.source_offset += positions * block.source_position;
-            }
+            rows_run(problem, &block, to, axis[1].target_step * t->w * target->pitch, groups,
+                     targets, panel->vectors);
         }
     }
 }
 
 /* ---- stream --------------------------------------------------------------------------------- */
 
-/* All weights: [panel][class][tap][source channel][vectors * RVX_LANES]. Work-shared. */
+/* Where the panel of a class begins among all packed weights: [panel][class]. */
+static int64_t packed_offset(const rvx__correlation *problem, const tap_class *class,
+                             const channel_panel *panel)
+{
+    int64_t kernel = (int64_t)problem->kernel[0] * problem->kernel[1] * problem->kernel[2];
+    return problem->source.c *
+           (panel->channel * kernel + class->taps_before * panel->vectors * RVX_LANES);
+}
+
+/* Packs all weights. Work-shared. */
 static void stream_pack_weights(const rvx__correlate_call *call, float *packed)
 {
     const rvx__correlation *problem = &call->plan->problem;
-    const int64_t classes = class_count(problem), panels = panel_count(problem->target.c);
-    const int64_t kernel = (int64_t)problem->kernel[0] * problem->kernel[1] * problem->kernel[2];
+    const int64_t classes = class_count(problem), panels = panel_count(problem);
     int64_t before = 0;
     for (int64_t c = 0; c < classes; c++) {
         tap_class class = class_make(problem, c, before);
         before += class.taps;
-        const rvx__correlation_axis *axis = class.axis;
 #pragma omp for schedule(static) nowait
         for (int64_t i = 0; i < panels * class.taps; i++) {
-            channel_panel panel = panel_make(problem->target.c, i / class.taps);
-            int64_t t = i % class.taps, tap[3];
-            for (int a = 2; a >= 0; a--) {
-                tap[a] = axis[a].tap_first + axis[a].tap_step * (t % axis[a].taps);
-                t /= axis[a].taps;
-            }
-            float *to = packed + problem->source.c * (panel.channel * kernel +
-                                                      (class.taps_before + i % class.taps) *
-                                                          panel.vectors * RVX_LANES);
-            RVX_KERNEL(rvx__conv_pack_tap)
-            (to, &call->weight, problem->backward, tap, panel.channel, panel.vectors);
+            channel_panel panel = panel_make(problem, i / class.taps);
+            class_pack_tap(packed + packed_offset(problem, &class, &panel), call, &class, &panel,
+                           i % class.taps, 0);
         }
     }
 }
@@ -210,21 +268,31 @@ static void stream_slab(const worker *work, const source_view *view, int64_t n, 
                         const float *packed)
 {
     const rvx__correlation *problem = &work->plan->problem;
-    const int64_t classes = class_count(problem), panels = panel_count(problem->target.c);
-    const int64_t kernel = (int64_t)problem->kernel[0] * problem->kernel[1] * problem->kernel[2];
+    const int64_t classes = class_count(problem), panels = panel_count(problem);
     for (int64_t p = 0; p < panels; p++) {
-        channel_panel panel = panel_make(problem->target.c, p);
+        channel_panel panel = panel_make(problem, p);
         int64_t before = 0;
         for (int64_t c = 0; c < classes; c++) {
             tap_class class = class_make(problem, c, before);
             before += class.taps;
-            const float *weights =
-                packed + problem->source.c * (panel.channel * kernel +
-                                              class.taps_before * panel.vectors * RVX_LANES);
-            slab_run(work, view, &class, &panel, n, slab, (range){0, class.axis[0].taps}, weights,
-                     work->call->accumulate);
+            slab_run(work, view, &class, &panel, n, slab, (range){0, class.axis[0].taps},
+                     packed + packed_offset(problem, &class, &panel), work->call->accumulate);
         }
     }
+}
+
+/* Packs rows z, y of sample n into the ring. */
+static void ring_fill(const worker *work, const source_view *view, int64_t n, range z, range y,
+                      int64_t voxels)
+{
+    const rvx__correlate_call *call = work->call;
+    const rvx_tensor *fold = call->fold.data ? &call->fold : NULL;
+    for (int64_t j = y.first; j < y.first + y.count; j++)
+        for (int64_t i = z.first; i < z.first + z.count; i++) {
+            float *to = work->buffer + (view_row(view, i, j) - view->base);
+            RVX_KERNEL(rvx__conv_pack_row)
+            (to, &call->source, fold, n, i, j, view->x_first, voxels);
+        }
 }
 
 /* Task `index` of the plan's blocks: walks along h, packing each source row once. */
@@ -255,20 +323,26 @@ static void stream_task(const worker *work, const source_view *in_place, int64_t
         reach[a] = step * (block[a].count - 1) + plan->source_taps[a];
     }
     const range rows = range_cut((range){first[0], reach[0]}, 0, s->d);
-    source_view view = {
-        work->buffer, first[0], plan->ring_h * plan->row_floats, plan->row_floats, plan->ring_h,
-        first[2],     s->c};
-    int64_t packed_until = larger(first[1], 0);
+    source_view view = {.base = work->buffer,
+                        .z_first = first[0],
+                        .z_stride = plan->ring_h * plan->row_floats,
+                        .y_stride = plan->row_floats,
+                        .ring = plan->ring_h,
+                        .y_lap = first[1],
+                        .x_first = first[2],
+                        .voxel = s->c};
+    int64_t packed_until = first[1];
     for (int64_t done = 0; done < block[1].count; done += plan->step_h) {
-        range step = {block[1].first + done, smaller(plan->step_h, block[1].count - done)};
-        int64_t until = source_step(problem, 1) * (step.first + step.count - 1) +
-                        plan->source_first[1] + plan->source_taps[1];
-        for (; packed_until < smaller(until, s->h); packed_until++)
-            for (int64_t z = rows.first; z < rows.first + rows.count; z++)
-                RVX_KERNEL(rvx__conv_pack_row)
-        ((float *)(uintptr_t)view_row(&view, z, packed_until), &work->call->source,
-         work->call->fold.data ? &work->call->fold : NULL, n, z, packed_until, first[2], reach[2]);
-        range slab[3] = {block[0], step, block[2]};
+        range slab[3] = {block[0], {0}, block[2]};
+        slab[1] = (range){block[1].first + done, smaller(plan->step_h, block[1].count - done)};
+        int64_t low = source_step(problem, 1) * slab[1].first + plan->source_first[1];
+        int64_t until = low + source_step(problem, 1) * (slab[1].count - 1) + plan->source_taps[1];
+        while (low - view.y_lap >= view.ring)
+            view.y_lap += view.ring;
+        range fresh = {larger(low, packed_until), 0};
+        fresh.count = until - fresh.first;
+        ring_fill(work, &view, n, rows, range_cut(fresh, 0, s->h), reach[2]);
+        packed_until = until;
         stream_slab(work, &view, n, slab, packed);
     }
 }
@@ -294,8 +368,7 @@ static void resident_task(const worker *work, const source_view *whole, int64_t 
 {
     const rvx__correlation_plan *plan = work->plan;
     const rvx__correlation *problem = &plan->problem;
-    channel_panel panel = panel_make(problem->target.c, index);
-    const int64_t tap_floats = problem->source.c * panel.vectors * RVX_LANES;
+    const channel_panel panel = panel_make(problem, index);
     range slab[3];
     for (int a = 0; a < 3; a++)
         slab[a] = (range){plan->q_first[a], plan->q_count[a]};
@@ -305,16 +378,8 @@ static void resident_task(const worker *work, const source_view *whole, int64_t 
         /* A class without taps still writes its targets: bias, or zero. */
         for (int64_t tz = 0; tz == 0 || tz < axis[0].taps; tz += plan->chunk_taps_d) {
             range taps_d = {tz, smaller(plan->chunk_taps_d, axis[0].taps - tz)};
-            float *to = work->buffer;
-            for (int64_t i = 0; i < taps_d.count * axis[1].taps * axis[2].taps; i++) {
-                int64_t t[3] = {tz + i / axis[2].taps / axis[1].taps,
-                                i / axis[2].taps % axis[1].taps, i % axis[2].taps};
-                for (int a = 0; a < 3; a++)
-                    t[a] = axis[a].tap_first + axis[a].tap_step * t[a];
-                RVX_KERNEL(rvx__conv_pack_tap)
-                (to, &work->call->weight, problem->backward, t, panel.channel, panel.vectors);
-                to += tap_floats;
-            }
+            for (int64_t i = 0; i < taps_d.count * axis[1].taps * axis[2].taps; i++)
+                class_pack_tap(work->buffer, work->call, &class, &panel, i, tz);
             for (int64_t n = 0; n < problem->source.n; n++) {
                 source_view view = *whole;
                 view.base += n * problem->source.d * view.z_stride;
@@ -341,8 +406,11 @@ static int source_in_place(source_view *view, const rvx__correlate_call *call)
         if (first < 0 || first + step * (plan->q_count[a] - 1) + plan->source_taps[a] > length[a])
             return 0;
     }
-    *view = (source_view){
-        rvx__f32(&call->source), 0, s->h * s->w * pitch, s->w * pitch, s->h, 0, pitch};
+    *view = (source_view){.base = rvx__f32(&call->source),
+                          .z_stride = s->h * s->w * pitch,
+                          .y_stride = s->w * pitch,
+                          .ring = s->h,
+                          .voxel = pitch};
     return 1;
 }
 
@@ -358,16 +426,17 @@ void RVX_KERNEL(rvx__correlate)(const rvx__correlate_call *original)
     const int in_place = source_in_place(&view, call);
     const int64_t tasks =
         plan->problem.source.n * plan->block_count[0] * plan->block_count[1] * plan->block_count[2];
-    const int64_t panels = panel_count(plan->problem.target.c);
-    if (plan->resident)
-        view =
-            (source_view){shared,
-                          0,
-                          plan->problem.source.h * plan->row_floats,
-                          plan->row_floats,
-                          plan->problem.source.h,
-                          source_step(&plan->problem, 2) * plan->q_first[2] + plan->source_first[2],
-                          plan->problem.source.c};
+    const int64_t panels = panel_count(&plan->problem);
+    if (plan->resident) {
+        const rvx__correlation *problem = &plan->problem;
+        view = (source_view){.base = shared,
+                             .z_stride = problem->source.h * plan->row_floats,
+                             .y_stride = plan->row_floats,
+                             .ring = problem->source.h,
+                             .x_first =
+                                 source_step(problem, 2) * plan->q_first[2] + plan->source_first[2],
+                             .voxel = problem->source.c};
+    }
 #pragma omp parallel num_threads(call->threads)
     {
         float *own = threads + omp_get_thread_num() * plan->thread_floats;

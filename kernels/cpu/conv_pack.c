@@ -116,26 +116,27 @@ static void panel_transpose(float *to, int64_t pitch_to, const float *from, int6
     }
 }
 
-void RVX_KERNEL(rvx__conv_pack_tap)(float *to, const rvx_tensor *weight, int transposed,
-                                    const int64_t tap[3], int64_t first, int64_t vectors)
+void RVX_KERNEL(rvx__conv_pack_tap)(float *to, int64_t pitch_to, const rvx_tensor *weight,
+                                    int transposed, const int64_t tap[3], int64_t first,
+                                    int64_t vectors)
 {
     const rvx_shape *s = &weight->shape; /* n, d, h: taps; w: ci; c: co */
     const float *from =
         rvx__f32(weight) + ((tap[0] * s->d + tap[1]) * s->h + tap[2]) * s->w * weight->pitch;
-    int64_t width = vectors * RVX_LANES, targets = transposed ? s->w : s->c;
+    int64_t targets = transposed ? s->w : s->c;
     for (int64_t v = 0; v < vectors; v++) {
         int64_t channel = first + v * RVX_LANES, lanes = targets - channel;
         lanes = lanes < 0 ? 0 : lanes > RVX_LANES ? RVX_LANES : lanes;
         if (transposed)
-            panel_transpose(to + v * RVX_LANES, width, from + channel * weight->pitch,
+            panel_transpose(to + v * RVX_LANES, pitch_to, from + channel * weight->pitch,
                             weight->pitch, lanes, s->c);
         else if (lanes == RVX_LANES)
             for (int64_t c = 0; c < s->w; c++)
-                rvx__store(to + c * width + v * RVX_LANES,
+                rvx__store(to + c * pitch_to + v * RVX_LANES,
                            rvx__load(from + c * weight->pitch + channel));
         else
             for (int64_t c = 0; c < s->w; c++)
-                rvx__store(to + c * width + v * RVX_LANES,
+                rvx__store(to + c * pitch_to + v * RVX_LANES,
                            rvx__load_part(from + c * weight->pitch + channel, lanes));
     }
 }

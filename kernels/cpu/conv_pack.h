@@ -11,9 +11,11 @@
 void RVX_KERNEL(rvx__conv_pack_row)(float *to, const rvx_tensor *source, const rvx_tensor *fold,
                                     int64_t n, int64_t z, int64_t y, int64_t x, int64_t count);
 
-/* One tap of a panel: to [source channel][vectors * RVX_LANES], target channels from `first` on,
- * zero beyond the last. `weight` is [kd][kh][kw][ci][co]; with `transposed` the target is ci. */
-void RVX_KERNEL(rvx__conv_pack_tap)(float *to, const rvx_tensor *weight, int transposed,
-                                    const int64_t tap[3], int64_t first, int64_t vectors);
+/* One tap of a panel: `vectors` vectors of target channels from `first` on, zero beyond the last,
+ * for every source channel; `pitch_to` floats from one source channel to the next. `weight` is
+ * [kd][kh][kw][ci][co]; with `transposed` the target is ci. */
+void RVX_KERNEL(rvx__conv_pack_tap)(float *to, int64_t pitch_to, const rvx_tensor *weight,
+                                    int transposed, const int64_t tap[3], int64_t first,
+                                    int64_t vectors);
 
 #endif
