@@ -33,10 +33,9 @@ static inline __attribute__((always_inline)) void block_start(rvx_vec *sum,
     }
 }
 
-static inline __attribute__((always_inline)) void block_finish(const rvx_vec *sum,
-                                                               const rvx__conv_block *block,
-                                                               int groups, int positions,
-                                                               int vectors, int64_t lanes)
+static inline __attribute__((always_inline)) void
+block_finish(const rvx_vec *sum, const rvx__conv_block *block, int groups, int positions,
+             int vectors, int64_t lanes, int stream)
 {
     foreach (g, groups)
         foreach (i, positions)
@@ -45,6 +44,8 @@ static inline __attribute__((always_inline)) void block_finish(const rvx_vec *su
                 rvx_vec value = sum[(g * positions + i) * vectors + v];
                 if (v == vectors - 1 && lanes < RVX_LANES)
                     rvx__store_part(to, value, lanes);
+                else if (stream)
+                    rvx__stream(to, value);
                 else
                     rvx__store(to, value);
             }
@@ -86,10 +87,12 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
                 p[i]++;
         }
     }
-    if (lanes == RVX_LANES)
-        block_finish(sum, block, groups, positions, vectors, RVX_LANES);
+    if (block->stream)
+        block_finish(sum, block, groups, positions, vectors, RVX_LANES, 1);
+    else if (lanes == RVX_LANES)
+        block_finish(sum, block, groups, positions, vectors, RVX_LANES, 0);
     else
-        block_finish(sum, block, groups, positions, vectors, lanes);
+        block_finish(sum, block, groups, positions, vectors, lanes, 0);
 }
 
 /* Every shape that RVX_BLOCK_SIZE admits. */
@@ -103,8 +106,9 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
     X(g, 16, v)                                                                                    \
     X(g, 17, v)                                                                                    \
     X(g, 18, v)                                                                                    \
-    X(g, 19, v) X(g, 20, v) X(g, 21, v) X(g, 22, v) X(g, 23, v) X(g, 24, v) X(g, 25, v)            \
-        X(g, 26, v) X(g, 27, v) X(g, 28, v)
+    X(g, 19, v)                                                                                    \
+    X(g, 20, v) X(g, 21, v) X(g, 22, v) X(g, 23, v) X(g, 24, v) X(g, 25, v) X(g, 26, v)            \
+        X(g, 27, v) X(g, 28, v)
 #define ALL_SHAPES(X)                                                                              \
     ROW_28(X, 1, 1)                                                                                \
     ROW_14(X, 2, 1)                                                                                \
@@ -116,7 +120,8 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
     X(1, 7, 1)                                                                                     \
     X(1, 8, 1)                                                                                     \
     X(1, 9, 1)                                                                                     \
-    X(1, 10, 1) X(1, 11, 1) X(1, 12, 1) ROW_6(X, 2, 1) X(3, 1, 1) X(3, 2, 1) X(3, 3, 1) X(3, 4, 1) \
+    X(1, 10, 1)                                                                                    \
+    X(1, 11, 1) X(1, 12, 1) ROW_6(X, 2, 1) X(3, 1, 1) X(3, 2, 1) X(3, 3, 1) X(3, 4, 1)             \
         ROW_6(X, 1, 2) X(2, 1, 2) X(2, 2, 2) X(2, 3, 2) X(3, 1, 2) X(3, 2, 2)
 #endif
 

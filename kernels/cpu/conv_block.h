@@ -33,6 +33,7 @@ typedef struct rvx__conv_block {
     int64_t target_position;
     const float *bias; /* may be NULL */
     int64_t lanes;     /* channels in the last vector */
+    int stream;        /* store past the caches: whole vectors at aligned addresses */
     int load;          /* start from the target's values: overrides bias */
 } rvx__conv_block;
 

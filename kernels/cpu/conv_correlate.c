@@ -10,6 +10,8 @@
 
 #include <omp.h>
 
+enum { STREAM_BYTES_MIN = 12 << 20 };
+
 _Static_assert(sizeof(rvx__conv_row) <= RVX_CORRELATE_ROW_FLOATS * sizeof(float), "row table");
 _Static_assert((int)RVX_BLOCK_VECTORS == (int)RVX_CORRELATE_VECTORS, "panel width");
 _Static_assert(RVX_LANES <= RVX_CORRELATE_LANES_MAX, "panel width");
@@ -33,6 +35,7 @@ typedef struct worker {
     float *buffer; /* ring, or weight chunk */
     const float *zeros;
     rvx__conv_row *rows;
+    int stream; /* the target is larger than the caches */
 } worker;
 
 typedef struct channel_panel {
@@ -167,7 +170,7 @@ static void rows_run(const rvx__correlation *problem, rvx__conv_block *block, fl
         int64_t positions = smaller(own * unit, targets);
         for (int64_t g = 0; g < groups; g++)
             block->target[g] = to + g * to_group;
-        for (int64_t i = 0; i < positions * block->target_position; i += 16)
+        for (int64_t i = 0; !block->stream && i < positions * block->target_position; i += 16)
             __builtin_prefetch(to + i, 1, 3);
         if (problem->window)
             RVX_KERNEL(rvx__conv_window_find)(problem->window, positions, vectors)(block);
@@ -215,6 +218,7 @@ static void slab_run(const worker *work, const source_view *view, const tap_clas
         .source_position = problem->window ? view->voxel : axis[2].source_step * view->voxel,
         .target_position = problem->window ? target->pitch : axis[2].target_step * target->pitch,
         .lanes = panel->lanes,
+        .stream = work->stream && panel->lanes == RVX_LANES && !load,
         .load = load};
     if (work->call->bias.data)
         block.bias = rvx__f32(&work->call->bias) + panel->channel;
@@ -414,6 +418,14 @@ static int source_in_place(source_view *view, const rvx__correlate_call *call)
     return 1;
 }
 
+/* Whether storing past the caches is possible and pays. */
+static int target_streams(const rvx__correlate_call *call)
+{
+    const rvx_tensor *t = &call->target;
+    return rvx__shape_voxels(t->shape) * t->pitch * 4 >= STREAM_BYTES_MIN &&
+           t->pitch % RVX_LANES == 0 && (uintptr_t)t->data % (4 * RVX_LANES) == 0;
+}
+
 void RVX_KERNEL(rvx__correlate)(const rvx__correlate_call *original)
 {
     rvx__correlate_call copy = *original, *call = &copy;
@@ -440,8 +452,12 @@ void RVX_KERNEL(rvx__correlate)(const rvx__correlate_call *original)
 #pragma omp parallel num_threads(call->threads)
     {
         float *own = threads + omp_get_thread_num() * plan->thread_floats;
-        worker work = {call, plan, own, own + plan->zeros_offset,
-                       (rvx__conv_row *)(void *)(own + plan->rows_offset)};
+        worker work = {call,
+                       plan,
+                       own,
+                       own + plan->zeros_offset,
+                       (rvx__conv_row *)(void *)(own + plan->rows_offset),
+                       target_streams(call)};
         memset(own + plan->zeros_offset, 0, (size_t)plan->row_floats * sizeof(float));
         if (plan->resident) {
             resident_pack_source(call, shared);
@@ -455,5 +471,6 @@ void RVX_KERNEL(rvx__correlate)(const rvx__correlate_call *original)
             for (int64_t i = 0; i < tasks; i++)
                 stream_task(&work, in_place ? &view : NULL, i, shared);
         }
+        rvx__stream_end();
     }
 }

@@ -38,13 +38,15 @@ window_start(rvx_vec *sum, const rvx__conv_block *block, int positions, int vect
 static inline __attribute__((always_inline)) void window_finish(const rvx_vec *sum,
                                                                 const rvx__conv_block *block,
                                                                 int positions, int vectors,
-                                                                int64_t lanes)
+                                                                int64_t lanes, int stream)
 {
     foreach (j, positions)
         foreach (v, vectors) {
             float *to = block->target[0] + j * block->target_position + v * RVX_LANES;
             if (v == vectors - 1 && lanes < RVX_LANES)
                 rvx__store_part(to, sum[j * vectors + v], lanes);
+            else if (stream)
+                rvx__stream(to, sum[j * vectors + v]);
             else
                 rvx__store(to, sum[j * vectors + v]);
         }
@@ -94,10 +96,12 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
                 p[i]++;
         }
     }
-    if (lanes == RVX_LANES)
-        window_finish(sum, block, positions, vectors, RVX_LANES);
+    if (block->stream)
+        window_finish(sum, block, positions, vectors, RVX_LANES, 1);
+    else if (lanes == RVX_LANES)
+        window_finish(sum, block, positions, vectors, RVX_LANES, 0);
     else
-        window_finish(sum, block, positions, vectors, lanes);
+        window_finish(sum, block, positions, vectors, lanes, 0);
 }
 
 /* Every length up to RVX_WINDOW_SIZE / vectors. */
@@ -112,8 +116,9 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
     LENGTHS_11(X, k, 2)                                                                            \
     X(k, 12, 2)                                                                                    \
     X(k, 12, 1)                                                                                    \
-    X(k, 13, 1) X(k, 14, 1) X(k, 15, 1) X(k, 16, 1) X(k, 17, 1) X(k, 18, 1) X(k, 19, 1)            \
-        X(k, 20, 1) X(k, 21, 1) X(k, 22, 1) X(k, 23, 1) X(k, 24, 1) X(k, 25, 1) X(k, 26, 1)
+    X(k, 13, 1)                                                                                    \
+    X(k, 14, 1) X(k, 15, 1) X(k, 16, 1) X(k, 17, 1) X(k, 18, 1) X(k, 19, 1) X(k, 20, 1)            \
+        X(k, 21, 1) X(k, 22, 1) X(k, 23, 1) X(k, 24, 1) X(k, 25, 1) X(k, 26, 1)
 #else
 #define LENGTHS(X, k) LENGTHS_11(X, k, 1)
 #endif
