@@ -13,7 +13,7 @@
 #include "kernels/op.h"
 
 /* Widest vector of any instruction set and most vectors in a panel of target channels. */
-enum { RVX_CORRELATE_LANES_MAX = 16, RVX_CORRELATE_VECTORS = 2, RVX_CORRELATE_ROW_FLOATS = 8 };
+enum { RVX_CORRELATE_LANES_MAX = 16, RVX_CORRELATE_VECTORS = 2, RVX_CORRELATE_ROW_FLOATS = 10 };
 
 /* Kernels of three taps along w read each source voxel once for all three: see cpu/conv_window.c.
  * With RVX_WINDOW_SPREAD the two classes of a stride of two become one along w. */

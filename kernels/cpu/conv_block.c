@@ -68,6 +68,7 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
     const rvx__conv_row *row = block->rows, *end = row + block->row_count;
     for (; row < end; row++) {
         const float *weight = row->weight;
+        rvx__row_fetch_ahead(row, block);
         const float *p[RVX_BLOCK_SIZE];
         foreach (g, groups)
             foreach (i, pointers)
@@ -107,8 +108,8 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
     X(g, 17, v)                                                                                    \
     X(g, 18, v)                                                                                    \
     X(g, 19, v)                                                                                    \
-    X(g, 20, v) X(g, 21, v) X(g, 22, v) X(g, 23, v) X(g, 24, v) X(g, 25, v) X(g, 26, v)            \
-        X(g, 27, v) X(g, 28, v)
+    X(g, 20, v)                                                                                    \
+    X(g, 21, v) X(g, 22, v) X(g, 23, v) X(g, 24, v) X(g, 25, v) X(g, 26, v) X(g, 27, v) X(g, 28, v)
 #define ALL_SHAPES(X)                                                                              \
     ROW_28(X, 1, 1)                                                                                \
     ROW_14(X, 2, 1)                                                                                \
@@ -121,8 +122,12 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
     X(1, 8, 1)                                                                                     \
     X(1, 9, 1)                                                                                     \
     X(1, 10, 1)                                                                                    \
-    X(1, 11, 1) X(1, 12, 1) ROW_6(X, 2, 1) X(3, 1, 1) X(3, 2, 1) X(3, 3, 1) X(3, 4, 1)             \
-        ROW_6(X, 1, 2) X(2, 1, 2) X(2, 2, 2) X(2, 3, 2) X(3, 1, 2) X(3, 2, 2)
+    X(1, 11, 1)                                                                                    \
+    X(1, 12, 1)                                                                                    \
+    ROW_6(X, 2, 1)                                                                                 \
+    X(3, 1, 1)                                                                                     \
+    X(3, 2, 1) X(3, 3, 1) X(3, 4, 1) ROW_6(X, 1, 2) X(2, 1, 2) X(2, 2, 2) X(2, 3, 2) X(3, 1, 2)    \
+        X(3, 2, 2)
 #endif
 
 #define BLOCK_DEFINE(g, i, v)                                                                      \

@@ -21,6 +21,7 @@ enum { RVX_BLOCK_SIZE = 12, RVX_WINDOW_SIZE = 11, RVX_WINDOW_VECTORS = 1 };
 typedef struct rvx__conv_row {
     const float *source[RVX_BLOCK_GROUPS];
     const float *weight; /* [run][vectors * RVX_LANES]; window: [run][3][vectors * RVX_LANES] */
+    const float *ahead;  /* ahead_lines cache lines from ahead + ahead_offset on are asked for */
 } rvx__conv_row;
 
 typedef struct rvx__conv_block {
@@ -29,6 +30,7 @@ typedef struct rvx__conv_block {
     int64_t run;             /* products per row: taps along w times channels; window: channels */
     int64_t source_offset;   /* added to every source pointer */
     int64_t source_position; /* between neighbouring voxels of a group */
+    int64_t ahead_offset, ahead_lines;
     float *target[RVX_BLOCK_GROUPS];
     int64_t target_position;
     const float *bias; /* may be NULL */
@@ -49,9 +51,23 @@ rvx__conv_block_kernel RVX_KERNEL(rvx__conv_block_find)(int64_t groups, int64_t 
 rvx__conv_block_kernel RVX_KERNEL(rvx__conv_window_find)(rvx__window window, int64_t positions,
                                                          int64_t vectors);
 
-static inline int64_t rvx__window_most(int64_t vectors)
+/* Source rows to be packed later are fetched while these products run, a few lines per row of
+ * taps, so that neither waits for the other. */
+static inline void rvx__row_fetch_ahead(const rvx__conv_row *row, const rvx__conv_block *block)
 {
-    return vectors == 1 ? RVX_WINDOW_SIZE : RVX_WINDOW_SIZE / 26 * 12;
+    for (int64_t i = 0; i < block->ahead_lines; i++)
+        __builtin_prefetch(row->ahead + block->ahead_offset + 16 * i, 0, 2);
+}
+
+static inline int64_t rvx__window_most(rvx__window window, int64_t vectors)
+{
+#if RVX_LANES == 16
+    /* Measured: with stride 2 more voxels mean more addresses than there are registers. */
+    return vectors == 2 ? 12 : window == RVX_WINDOW_STRIDE_2 ? 14 : RVX_WINDOW_SIZE;
+#else
+    (void)window, (void)vectors;
+    return RVX_WINDOW_SIZE;
+#endif
 }
 
 #endif

@@ -28,6 +28,14 @@ typedef struct range {
     int64_t first, count;
 } range;
 
+/* Source rows that the next step will pack, fetched in chunks while this one computes. */
+typedef struct rows_ahead {
+    const float *first;
+    int64_t z_count, z_stride, y_count, y_stride; /* floats */
+    int64_t row_floats, chunk_floats, row_chunks; /* a row is cut into row_chunks */
+    int64_t done;                                 /* chunks */
+} rows_ahead;
+
 /* What one thread works with. */
 typedef struct worker {
     const rvx__correlate_call *call;
@@ -36,6 +44,7 @@ typedef struct worker {
     const float *zeros;
     rvx__conv_row *rows;
     int stream; /* the target is larger than the caches */
+    rows_ahead *ahead;
 } worker;
 
 typedef struct channel_panel {
@@ -129,6 +138,17 @@ static inline const float *view_row(const source_view *view, int64_t z, int64_t 
     return view->base + (z - view->z_first) * view->z_stride + slot * view->y_stride;
 }
 
+/* The next chunk to fetch, or `otherwise` when all have been asked for. */
+static inline const float *ahead_next(rows_ahead *ahead, const float *otherwise)
+{
+    if (ahead->done >= ahead->z_count * ahead->y_count * ahead->row_chunks)
+        return otherwise;
+    int64_t row = ahead->done / ahead->row_chunks, chunk = ahead->done % ahead->row_chunks;
+    ahead->done++;
+    return ahead->first + row % ahead->z_count * ahead->z_stride +
+           row / ahead->z_count * ahead->y_stride + chunk * ahead->chunk_floats;
+}
+
 /* Lists the tap rows of `groups` target rows from (qz, qy) on. Rows that lie outside the volume
  * for all groups are left out; for some, they read zeros. */
 static int64_t rows_list(const worker *work, const source_view *view, const tap_class *class,
@@ -149,8 +169,10 @@ static int64_t rows_list(const worker *work, const source_view *view, const tap_
                 row.source[g] = valid ? view_row(view, z, y) : work->zeros;
                 inside |= valid;
             }
-            if (inside)
+            if (inside) {
+                row.ahead = ahead_next(work->ahead, row.source[0]);
                 work->rows[count++] = row;
+            }
         }
     }
     return count;
@@ -159,12 +181,16 @@ static int64_t rows_list(const worker *work, const source_view *view, const tap_
 /* The blocks of one target row, or of a few. `to` is the first target voxel; block->source_offset
  * is that of the first q. */
 static void rows_run(const rvx__correlation *problem, rvx__conv_block *block, float *to,
-                     int64_t to_group, int64_t groups, int64_t targets, int64_t vectors)
+                     int64_t to_group, int64_t groups, int64_t targets, int64_t vectors,
+                     int64_t ahead_floats)
 {
-    int64_t most = problem->window ? rvx__window_most(vectors) : RVX_BLOCK_SIZE / vectors;
+    int64_t most =
+        problem->window ? rvx__window_most(problem->window, vectors) : RVX_BLOCK_SIZE / vectors;
     const int spread = problem->window == RVX_WINDOW_SPREAD;
     const int64_t unit = spread ? 2 : 1, units = (targets + unit - 1) / unit;
     const int64_t blocks = (units + most / unit - 1) / (most / unit);
+    block->ahead_lines = (ahead_floats / blocks + 15) / 16;
+    block->ahead_offset = 0;
     for (int64_t b = 0; b < blocks; b++) {
         int64_t own = units / blocks + (b < units % blocks);
         int64_t positions = smaller(own * unit, targets);
@@ -176,6 +202,7 @@ static void rows_run(const rvx__correlation *problem, rvx__conv_block *block, fl
             RVX_KERNEL(rvx__conv_window_find)(problem->window, positions, vectors)(block);
         else
             RVX_KERNEL(rvx__conv_block_find)(groups, positions, vectors)(block);
+        block->ahead_offset += 16 * block->ahead_lines;
         targets -= positions;
         to += positions * block->target_position;
         block->source_offset +=
@@ -226,6 +253,7 @@ static void slab_run(const worker *work, const source_view *view, const tap_clas
         int64_t z = axis[0].target_step * qz + axis[0].target_first;
         for (int64_t qy = q[1].first, groups; qy < q[1].first + q[1].count; qy += groups) {
             groups = smaller(most, q[1].first + q[1].count - qy);
+            int64_t ahead_before = work->ahead->done;
             block.row_count =
                 rows_list(work, view, class, taps_d, qz, qy, (int)groups, weights, row_weights);
             block.source_offset = offset;
@@ -233,7 +261,8 @@ static void slab_run(const worker *work, const source_view *view, const tap_clas
             float *to = rvx__f32(target) + panel->channel +
                         (((n * t->d + z) * t->h + y) * t->w + x) * target->pitch;
             rows_run(problem, &block, to, axis[1].target_step * t->w * target->pitch, groups,
-                     targets, panel->vectors);
+                     targets, panel->vectors,
+                     work->ahead->done > ahead_before ? work->ahead->chunk_floats : 0);
         }
     }
 }
@@ -299,6 +328,31 @@ static void ring_fill(const worker *work, const source_view *view, int64_t n, ra
         }
 }
 
+/* Plans the fetching of rows z, y of sample n over the tap rows of the step at hand. */
+static void ahead_plan(const worker *work, const source_view *view, int64_t n, range z, range y,
+                       int64_t voxels, int64_t tap_rows)
+{
+    const rvx_tensor *source = &work->call->source;
+    const rvx_shape *s = &work->plan->problem.source;
+    const range x = range_cut((range){view->x_first, voxels}, 0, s->w);
+    const int64_t floats = x.count * source->pitch, rows = z.count * y.count;
+    if (rows == 0 || floats == 0) {
+        *work->ahead = (rows_ahead){0};
+        return;
+    }
+    const int64_t chunks = larger(1, smaller(tap_rows / rows, floats / 32));
+    *work->ahead = (rows_ahead){
+        .first = rvx__f32(source) +
+                 (((n * s->d + z.first) * s->h + y.first) * s->w + x.first) * source->pitch,
+        .z_count = z.count,
+        .z_stride = s->h * s->w * source->pitch,
+        .y_count = y.count,
+        .y_stride = s->w * source->pitch,
+        .row_floats = floats,
+        .chunk_floats = (floats + chunks - 1) / chunks,
+        .row_chunks = chunks};
+}
+
 /* Task `index` of the plan's blocks: walks along h, packing each source row once. */
 static void stream_task(const worker *work, const source_view *in_place, int64_t index,
                         const float *packed)
@@ -335,6 +389,7 @@ static void stream_task(const worker *work, const source_view *in_place, int64_t
                         .y_lap = first[1],
                         .x_first = first[2],
                         .voxel = s->c};
+    const int64_t tap_rows = panel_count(problem) * problem->kernel[0] * problem->kernel[1];
     int64_t packed_until = first[1];
     for (int64_t done = 0; done < block[1].count; done += plan->step_h) {
         range slab[3] = {block[0], {0}, block[2]};
@@ -347,6 +402,11 @@ static void stream_task(const worker *work, const source_view *in_place, int64_t
         fresh.count = until - fresh.first;
         ring_fill(work, &view, n, rows, range_cut(fresh, 0, s->h), reach[2]);
         packed_until = until;
+        range next = {until, 0};
+        if (done + plan->step_h < block[1].count)
+            next.count = source_step(problem, 1) * plan->step_h;
+        ahead_plan(work, &view, n, rows, range_cut(next, 0, s->h), reach[2],
+                   slab[0].count * slab[1].count * tap_rows);
         stream_slab(work, &view, n, slab, packed);
     }
 }
@@ -452,12 +512,14 @@ void RVX_KERNEL(rvx__correlate)(const rvx__correlate_call *original)
 #pragma omp parallel num_threads(call->threads)
     {
         float *own = threads + omp_get_thread_num() * plan->thread_floats;
+        rows_ahead ahead = {0};
         worker work = {call,
                        plan,
                        own,
                        own + plan->zeros_offset,
                        (rvx__conv_row *)(void *)(own + plan->rows_offset),
-                       target_streams(call)};
+                       target_streams(call),
+                       &ahead};
         memset(own + plan->zeros_offset, 0, (size_t)plan->row_floats * sizeof(float));
         if (plan->resident) {
             resident_pack_source(call, shared);

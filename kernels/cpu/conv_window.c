@@ -75,6 +75,7 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
     const rvx__conv_row *row = block->rows, *end = row + block->row_count;
     for (; row < end; row++) {
         const float *weight = row->weight;
+        rvx__row_fetch_ahead(row, block);
         const float *p[(SOURCE_MAX + 2) / 3];
         foreach (i, (sources + 2) / 3)
             p[i] = row->source[0] + offset + 3 * i * position;
@@ -104,26 +105,29 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
         window_finish(sum, block, positions, vectors, lanes, 0);
 }
 
-/* Every length up to RVX_WINDOW_SIZE / vectors. */
+/* Every length up to rvx__window_most. */
 #define LENGTHS_11(X, k, v)                                                                        \
     X(k, 1, v)                                                                                     \
     X(k, 2, v)                                                                                     \
-    X(k, 3, v)                                                                                     \
-    X(k, 4, v) X(k, 5, v) X(k, 6, v) X(k, 7, v) X(k, 8, v) X(k, 9, v) X(k, 10, v) X(k, 11, v)
+    X(k, 3, v) X(k, 4, v) X(k, 5, v) X(k, 6, v) X(k, 7, v) X(k, 8, v) X(k, 9, v) X(k, 10, v)       \
+        X(k, 11, v)
 #if RVX_LANES == 16
-#define LENGTHS(X, k)                                                                              \
-    LENGTHS_11(X, k, 1)                                                                            \
-    LENGTHS_11(X, k, 2)                                                                            \
-    X(k, 12, 2)                                                                                    \
-    X(k, 12, 1)                                                                                    \
-    X(k, 13, 1)                                                                                    \
-    X(k, 14, 1) X(k, 15, 1) X(k, 16, 1) X(k, 17, 1) X(k, 18, 1) X(k, 19, 1) X(k, 20, 1)            \
-        X(k, 21, 1) X(k, 22, 1) X(k, 23, 1) X(k, 24, 1) X(k, 25, 1) X(k, 26, 1)
+#define LENGTHS_14(X, k)                                                                           \
+    LENGTHS_11(X, k, 1) LENGTHS_11(X, k, 2) X(k, 12, 2) X(k, 12, 1) X(k, 13, 1) X(k, 14, 1)
+#define LENGTHS_26(X, k)                                                                           \
+    LENGTHS_14(X, k)                                                                               \
+    X(k, 15, 1)                                                                                    \
+    X(k, 16, 1)                                                                                    \
+    X(k, 17, 1) X(k, 18, 1) X(k, 19, 1) X(k, 20, 1) X(k, 21, 1) X(k, 22, 1) X(k, 23, 1)            \
+        X(k, 24, 1) X(k, 25, 1) X(k, 26, 1)
 #else
-#define LENGTHS(X, k) LENGTHS_11(X, k, 1)
+#define LENGTHS_14(X, k) LENGTHS_11(X, k, 1)
+#define LENGTHS_26(X, k) LENGTHS_11(X, k, 1)
 #endif
 #define KINDS(X)                                                                                   \
-    LENGTHS(X, RVX_WINDOW_STRIDE_1) LENGTHS(X, RVX_WINDOW_STRIDE_2) LENGTHS(X, RVX_WINDOW_SPREAD)
+    LENGTHS_26(X, RVX_WINDOW_STRIDE_1)                                                             \
+    LENGTHS_14(X, RVX_WINDOW_STRIDE_2)                                                             \
+    LENGTHS_26(X, RVX_WINDOW_SPREAD)
 
 #define WINDOW_DEFINE(k, j, v)                                                                     \
     static void window_##k##_##j##_##v(const rvx__conv_block *block) { window_run(block, k, j, v); }
