@@ -29,25 +29,6 @@ typedef float rvx_vec_unaligned __attribute__((vector_size(4 * RVX_LANES), align
 
 static inline rvx_vec rvx__load(const float *p) { return *(const rvx_vec_unaligned *)p; }
 static inline void rvx__store(float *p, rvx_vec v) { *(rvx_vec_unaligned *)p = v; }
-/* To an address aligned to the vector, past the caches: for results too large to be found there
- * when they are read. rvx__stream_end() before anyone else reads them. */
-#if defined(__AVX512F__)
-static inline void rvx__stream(float *p, rvx_vec v) { _mm512_stream_ps(p, (__m512)v); }
-#elif defined(__AVX2__)
-static inline void rvx__stream(float *p, rvx_vec v) { _mm256_stream_ps(p, (__m256)v); }
-#elif defined(__SSE2__)
-static inline void rvx__stream(float *p, rvx_vec v) { _mm_stream_ps(p, (__m128)v); }
-#else
-static inline void rvx__stream(float *p, rvx_vec v) { rvx__store(p, v); }
-#endif
-
-static inline void rvx__stream_end(void)
-{
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
-}
-
 static inline rvx_vec rvx__splat(float x) { return x - (rvx_vec){0}; }
 
 /* The first `count` lanes, 0 <= count <= RVX_LANES; the other lanes load as zero and their memory
