@@ -36,7 +36,7 @@ ifndef V
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all clean deps test-deps bench-deps check-deps test demo bench-conv layers format check
+.PHONY: all clean deps test-deps bench-deps check-deps test demo bench-conv
 # Installs what is missing of a list of Debian packages; needs no network when nothing is missing.
 install = @missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; $(SUDO) apt-get update -qq && \
@@ -47,7 +47,7 @@ test-deps: deps ; $(call install,$(TEST_PACKAGES))
 check-deps: test-deps ; $(call install,$(CHECK_PACKAGES))
 bench-deps: deps ; $(call install,$(BENCH_PACKAGES))
 
-# The main job on built-in data; see tests/demo.sh.
+# The main job on built-in data; see demo.sh.
 demo: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/revoxel
 	@./demo.sh $(BUILD)/revoxel demo
@@ -145,6 +145,29 @@ $(FUZZ)/libkernels.a: $(KERNEL_OBJECTS)
 FUZZ_LIBRARIES := $(FUZZ)/librevoxel.a $(FUZZ)/libkernels.a
 $(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_LIBRARIES)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBRARIES) -Wl,--end-group $(FUZZ_LINK) $(LIBS)
+
+# Static checks: layout of the text, layers, sizes, what the library calls and exports, a public header
+# that stands alone in C and C++. `make tidy` adds clang-tidy.
+FORMATTED = $(shell git ls-files '*.c' '*.h' '*.hpp' '*.cu' '*.cuh')
+.PHONY: layers format check tidy
+layers: ; @tests/check/layers.sh
+
+format: ; clang-format -i $(FORMATTED)
+
+check: check-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@clang-format --dry-run -Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files"
+	@tests/check/layers.sh
+	@tests/check/sources.sh
+	@tests/check/symbols.sh $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(CLI_OBJECTS)
+	@$(CC) -std=c99 $(WARNINGS) -Wpedantic -fsyntax-only -x c bindings/c/revoxel.h
+	@$(CXX) -std=c++11 $(WARNINGS) -Wpedantic -fsyntax-only -x c++ bindings/c/revoxel.h
+	@echo "header: stands alone in C99 and C++11"
+
+TIDY_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES)
+tidy: check-deps
+	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$(JOBS) -n 4 clang-tidy --quiet 2>/dev/null
+	@echo "tidy: $(words $(TIDY_SOURCES)) files"
 
 clean:
 	rm -rf $(BUILD)

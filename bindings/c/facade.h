@@ -41,6 +41,10 @@ double rvx__facade_seconds(void);       /* of a clock that only goes forward */
  * rvx__recipe_free. */
 rvx_status rvx__facade_plan(rvx_recipe *out, const char *dataset, const rvx_plan_settings *settings,
                             rvx_error *error);
+/* Refuses a setting that contradicts the recipe read from `source`: a plan file or a run that goes
+ * on is not overridden. What settings leave at zero is not compared. */
+rvx_status rvx__facade_plan_agrees(const rvx_recipe *recipe, const char *source,
+                                   const rvx_plan_settings *settings, rvx_error *error);
 /* RVX_OK where the network is one of models.def; else an error that lists them. */
 rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_error *error);
 /* The network that a recipe describes: axes x, y, z become d, h, w. The recipe has been checked and

@@ -314,6 +314,52 @@ cleanup:
     return status;
 }
 
+/* ---- Settings beside a plan -------------------------------------------------------------------
+ */
+
+static rvx_status disagree(rvx_error *error, const char *source, const char *name)
+{
+    return rvx__fail(
+        error, RVX_ERROR_ARGUMENT,
+        "%s says otherwise about %s than the settings given; change the file, or leave "
+        "the setting out",
+        source, name);
+}
+
+rvx_status rvx__facade_plan_agrees(const rvx_recipe *recipe, const char *source,
+                                   const rvx_plan_settings *settings, rvx_error *error)
+{
+    rvx_status status = settings_check(settings, error);
+    if (status != RVX_OK)
+        return status;
+    if (settings->network && strcmp(settings->network, recipe->network.name) != 0)
+        return disagree(error, source, "network.name");
+    if (settings->patch_whole && !recipe->patch.whole)
+        return disagree(error, source, "patch.size");
+    for (int axis = 0; axis < 3 && settings->patch[0]; axis++) {
+        int64_t divisor = 1; /* a patch was rounded up to what the strides divide */
+        for (int64_t i = 0; i < recipe->network.stages; i++)
+            divisor *= recipe->network.strides[i][axis];
+        int64_t rounded = (settings->patch[axis] + divisor - 1) / divisor * divisor;
+        if (recipe->patch.whole || recipe->patch.size[axis] != rounded)
+            return disagree(error, source, "patch.size");
+    }
+    if (settings->width_count &&
+        (settings->width_count != recipe->network.stages ||
+         memcmp(settings->widths, recipe->network.widths,
+                (size_t)settings->width_count * sizeof *settings->widths) != 0))
+        return disagree(error, source, "network.widths");
+    if (settings->steps && settings->steps != recipe->training.steps)
+        return disagree(error, source, "training.steps");
+    if (settings->fold && (settings->fold < 0 ? -1 : settings->fold - 1) != recipe->fold.index)
+        return disagree(error, source, "fold.index");
+    if (settings->seed && (int64_t)settings->seed != recipe->training.seed)
+        return disagree(error, source, "training.seed");
+    if (settings->budget_bytes && settings->budget_bytes != recipe->memory.budget_bytes)
+        return disagree(error, source, "memory.budget_bytes");
+    return RVX_OK;
+}
+
 rvx_status rvx_plan_dataset(char **text, const char *dataset, const rvx_plan_settings *given,
                             rvx_error *error)
 {

@@ -1,18 +1,26 @@
-/* Revoxel: trains and runs 3D medical segmentation networks on whole volumes. The only public
- * header.
+/* Revoxel: trains and runs 3D medical segmentation networks on whole volumes.
+ * The only public header.
  *
- * Conventions
- *   Status     every function that can fail returns rvx_status and fills the caller's rvx_error
- * (may be NULL) with one sentence: which file, which field, what was expected. The library never
- * prints, exits, aborts or reads the environment. Options    option structs begin with
- * struct_bytes; start from RVX_OPTIONS(type), which sets it and zeroes the rest. Zero always means
- * the default. Newer libraries accept older structs. Geometry   as in ITK: LPS millimetres, origin
- * = centre of the first voxel, direction columns = unit vectors of the index axes x, y, z. Voxel
- * (x, y, z) is element (z * Y + y) * X + x. Ownership  strings returned through char ** are freed
- * with rvx_string_free; handles with their close. Threads    a handle is used by one thread at a
- * time; different handles are independent. Results do not depend on the number of threads. Progress
- * callbacks come from the calling thread; a nonzero return stops the work with RVX_CANCELLED and
- *              leaves handles usable and files whole. */
+ * Status: every function that can fail returns rvx_status and fills the caller's rvx_error (may
+ * be NULL) with one sentence: which file, which field, what was expected. The library never
+ * prints, exits, aborts or reads the environment.
+ *
+ * Options: option structs begin with struct_bytes; start from RVX_OPTIONS(type), which sets it
+ * and zeroes the rest. Zero always means the default. Newer libraries accept older structs.
+ *
+ * Geometry: as in ITK. LPS millimetres, origin = centre of the first voxel, direction columns =
+ * unit vectors of the index axes x, y, z. Voxel (x, y, z) is element (z * Y + y) * X + x.
+ *
+ * Ownership: strings returned through char ** are freed with rvx_string_free; handles with their
+ * close.
+ *
+ * Threads: a handle is used by one thread at a time; different handles are independent. Results
+ * do not depend on the number of threads.
+ *
+ * Progress: callbacks come from the calling thread; a nonzero return stops the work with
+ * RVX_CANCELLED and leaves handles usable and files whole.
+ *
+ * Files: a target holds its old content or the complete new one, never half of it. */
 #ifndef REVOXEL_H
 #define REVOXEL_H
 
@@ -62,8 +70,7 @@ typedef struct rvx_error {
 RVX_API const char *rvx_version(void);    /* "0.1.0" */
 RVX_API void rvx_string_free(char *text); /* NULL is legal */
 
-/* ---- progress
- * -------------------------------------------------------------------------------------- */
+/* ---- progress ---- */
 
 typedef struct rvx_progress {
     size_t struct_bytes;
@@ -80,8 +87,7 @@ typedef struct rvx_progress {
 
 typedef int (*rvx_progress_callback)(void *context, const rvx_progress *progress);
 
-/* ---- data
- * ------------------------------------------------------------------------------------------ */
+/* ---- data ---- */
 
 typedef struct rvx_synth_options {
     size_t struct_bytes;
@@ -102,12 +108,12 @@ typedef struct rvx_synth_options {
  * Same seed, same bytes. Memory: a few slabs, whatever the size. */
 RVX_API rvx_status rvx_synth(const char *out, const rvx_synth_options *options, rvx_error *error);
 
-/* Text about a volume or a dataset folder: shape, spacing, orientation, type, range, label counts.
+/* Text about a volume or a folder: shape, spacing, orientation, type, range, label counts. A
+ * dataset that breaks its own rules is refused, with `text` set to what could be read all the same.
  */
 RVX_API rvx_status rvx_inspect(char **text, const char *path, rvx_error *error);
 
-/* ---- networks and plans
- * ---------------------------------------------------------------------------- */
+/* ---- networks and plans ---- */
 
 typedef struct rvx_models_options {
     size_t struct_bytes;
@@ -147,13 +153,13 @@ typedef struct rvx_plan_settings {
 RVX_API rvx_status rvx_plan_dataset(char **text, const char *dataset,
                                     const rvx_plan_settings *settings, rvx_error *error);
 
-/* ---- training
- * -------------------------------------------------------------------------------------- */
+/* ---- training ---- */
 
 typedef struct rvx_train_options {
     size_t struct_bytes;
     const char *plan; /* plan.json; NULL: made as rvx_plan_dataset does, from `settings` */
-    rvx_plan_settings settings; /* used where plan is NULL; struct_bytes 0: defaults */
+    rvx_plan_settings settings; /* struct_bytes 0: defaults. Beside a plan, or where a run
+                                 * goes on: must not contradict the plan that is there */
     int resume;                 /* go on from RUN's latest checkpoint, bit for bit */
     int threads;                /* 0: the plan's, else all cores */
     int no_validation_output;   /* leave out the final prediction of the validation cases */
@@ -167,8 +173,7 @@ typedef struct rvx_train_options {
 RVX_API rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *options,
                              rvx_error *error);
 
-/* ---- segmenting files
- * ------------------------------------------------------------------------------ */
+/* ---- segmenting files ---- */
 
 typedef struct rvx_predict_options {
     size_t struct_bytes;
@@ -189,8 +194,7 @@ RVX_API rvx_status rvx_predict(const char *run, const char *const *images, int64
                                const char *out, const rvx_predict_options *options,
                                rvx_error *error);
 
-/* ---- judging
- * --------------------------------------------------------------------------------------- */
+/* ---- judging ---- */
 
 typedef struct rvx_evaluate_options {
     size_t struct_bytes;
@@ -214,8 +218,7 @@ typedef struct rvx_report_options {
 /* One self-contained HTML file about a run: curves, metrics, overlays, worst cases first. */
 RVX_API rvx_status rvx_report(const char *run, const rvx_report_options *options, rvx_error *error);
 
-/* ---- segmenting in memory: for applications that embed the library
- * ---------------------------------- */
+/* ---- segmenting in memory: for applications that embed the library ---- */
 
 typedef struct rvx_grid {
     int64_t size[3];        /* voxels along x, y, z */

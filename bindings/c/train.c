@@ -27,26 +27,30 @@ static int poll_training(void *context, const rvx_train_status *s)
     return rvx__facade_progress(t->options.progress, t->options.context, progress);
 }
 
-/* In order: the plan given; that of the run to be resumed; a new one for the dataset. */
+/* In order: the plan given; that of the run to be resumed; a new one for the dataset. Settings must
+ * not contradict a plan that is there. */
 static rvx_status find_plan(training *t, const char *dataset, const char *run, rvx_error *error)
 {
-    char path[RVX_PATH_BYTES];
+    rvx_status status;
+    char in_run[RVX_PATH_BYTES];
     rvx_plan_settings settings;
-    if (t->options.plan)
-        return rvx__recipe_load(&t->recipe, t->options.plan, error);
-    rvx_status status = rvx__path_join(path, run, "plan.json", error);
-    if (status == RVX_OK && t->options.resume && rvx__path_exists(path))
-        return rvx__recipe_load(&t->recipe, path, error);
     const void *given = t->options.settings.struct_bytes ? &t->options.settings : NULL;
-    if (status == RVX_OK)
-        status = rvx__facade_options(&settings, sizeof settings, given, "rvx_plan_settings", error);
-    if (status != RVX_OK)
-        return status;
+    RVX_TRY(rvx__facade_options(&settings, sizeof settings, given, "rvx_plan_settings", error));
+    RVX_TRY(rvx__path_join(in_run, run, "plan.json", error));
+    const char *source = t->options.plan;
+    if (!source && t->options.resume && rvx__path_exists(in_run))
+        source = in_run;
+    if (source) {
+        RVX_TRY(rvx__recipe_load(&t->recipe, source, error));
+        return rvx__facade_plan_agrees(&t->recipe, source, &settings, error);
+    }
     if (!settings.progress) {
         settings.progress = t->options.progress;
         settings.context = t->options.context;
     }
-    return rvx__facade_plan(&t->recipe, dataset, &settings, error);
+    status = rvx__facade_plan(&t->recipe, dataset, &settings, error);
+cleanup:
+    return status;
 }
 
 /* The recipe's channels and classes against those of the dataset. */

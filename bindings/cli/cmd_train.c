@@ -11,8 +11,8 @@ typedef struct train_options {
 #define AT(field) offsetof(train_options, field)
 static const rvx_cli_option options_table[] = {
     {"--out", "RUN", "folder of the run", RVX_CLI_TEXT, .offset = AT(out), .required = true},
-    {"--plan", "FILE", "a plan of 'revoxel plan', instead of the options below", RVX_CLI_TEXT,
-     .offset = AT(plan_file)},
+    {"--plan", "FILE", "a plan of 'revoxel plan'; options below that contradict it are refused",
+     RVX_CLI_TEXT, .offset = AT(plan_file)},
     {"--resume", NULL, "go on from RUN's last checkpoint, bit for bit", RVX_CLI_FLAG,
      .offset = AT(resume)},
 #define RVX_PLAN_OPTION(name, value, help, kind, field, min, max, word, word_value)                \
@@ -26,28 +26,11 @@ static const rvx_cli_option options_table[] = {
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
     {0}};
 
-/* Settings beside a plan file or a run to be resumed would be ignored: say so instead. */
-static int check_plan_source(const train_options *options)
-{
-    const rvx_cli_plan *plan = &options->plan;
-    bool shaped = plan->network || plan->patch[0] || plan->widths.count || plan->steps ||
-                  plan->minutes > 0 || plan->fold || plan->seed || plan->budget_bytes;
-    if (shaped && options->plan_file)
-        return rvx__cli_usage_error("train", "--plan holds the whole plan: edit the file instead "
-                                             "of giving options that shape a plan");
-    if (shaped && options->resume)
-        return rvx__cli_usage_error("train", "--resume goes on with the plan of the run: options "
-                                             "that shape a plan cannot be given");
-    return 0;
-}
-
 static int run(int count, char **arguments)
 {
     train_options options = {.out = NULL};
     int64_t positional_count;
     int wrong = rvx__cli_parse(&rvx__cli_train, &options, &positional_count, count, arguments);
-    if (!wrong)
-        wrong = check_plan_source(&options);
     if (wrong)
         return wrong;
     rvx_train_options train = RVX_OPTIONS(rvx_train_options);

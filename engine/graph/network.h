@@ -14,10 +14,10 @@ typedef struct rvx_model_config {
     int widths[RVX_STAGES_MAX];     /* channels per stage, finest first */
     int strides[RVX_STAGES_MAX][3]; /* d, h, w on entering the stage; stage 0 is {1, 1, 1} */
     int kernels[RVX_STAGES_MAX][3]; /* d, h, w of the stage's convolutions: 1 or 3; 0 means 3 */
-    int depth;         /* convolutions (unet3d) or couplings (revunet3d) per encoder stage */
-    int decoder_depth; /* the same per decoder stage; 0: as depth */
-    int groups;                     /* revunet3d: largest number of normalisation groups */
-    bool deep_supervision;          /* unet3d: logits of coarser stages too */
+    int depth;             /* convolutions (unet3d) or couplings (revunet3d) per encoder stage */
+    int decoder_depth;     /* the same per decoder stage; 0: as depth */
+    int groups;            /* revunet3d: largest number of normalisation groups */
+    bool deep_supervision; /* unet3d: logits of coarser stages too */
 } rvx_model_config;
 
 typedef struct rvx_model {
@@ -32,9 +32,9 @@ typedef struct rvx_model {
 /* Checks a configuration against an input size: message names the field. */
 rvx_status rvx__model_config_check(const rvx_model_config *config, rvx_error *error);
 
-/* Labels as graph inputs "labels0", "labels1", ... and one loss for each, with deep-supervision weights
- * 1, 1/2, 1/4, ... normalised to sum 1. As in nnU-Net the coarsest logits get no loss when there are
- * several. statistics are those of the finest. */
+/* Labels as graph inputs "labels0", "labels1", ... and one loss for each, with deep-supervision
+ * weights 1, 1/2, 1/4, ... normalised to sum 1. As in nnU-Net the coarsest logits get no loss when
+ * there are several. statistics are those of the finest. */
 typedef struct rvx_supervision {
     rvx_value losses[RVX_STAGES_MAX], labels[RVX_STAGES_MAX];
     rvx_value statistics;

@@ -5,27 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CASES_MAX = 1 << 20 };
-
 static const char *const optimizer_names[] = {"sgd", "adamw", NULL};
 static const char *const schedule_names[] = {"poly", "cosine", "constant", NULL};
 static const char *const policy_names[] = {"auto", "store", "checkpoint", "reversible", NULL};
 static const char *const storage_names[] = {"f32", "bf16", NULL};
 static const char *const scheme_names[] = {"zscore", "ct", "rescale_to_0_1", "none", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
-
-/* Appends and passes the array on; NULL where memory is short or a string is not UTF-8. Both
- * arguments are taken over. */
-static json_t *array_append(json_t *array, json_t *value)
-{
-    if (!array)
-        json_decref(value);
-    if (array && json_array_append_new(array, value)) {
-        json_decref(array);
-        return NULL;
-    }
-    return array;
-}
 
 /* ---- Fields of their own shape ----------------------------------------------------------------
  */
@@ -46,7 +31,7 @@ static json_t *write_widths(const rvx_recipe *recipe)
 {
     json_t *array = json_array();
     for (int64_t i = 0; i < recipe->network.stages; i++)
-        array = array_append(array, json_integer(recipe->network.widths[i]));
+        array = rvx__json_append(array, json_integer(recipe->network.widths[i]));
     return array;
 }
 
@@ -88,7 +73,7 @@ static json_t *write_stages(const int64_t values[RVX_STAGES_MAX][3], int64_t sta
 {
     json_t *array = json_array();
     for (int64_t i = 0; i < stages; i++)
-        array = array_append(array, write_xyz(values[i]));
+        array = rvx__json_append(array, write_xyz(values[i]));
     return array;
 }
 
@@ -146,7 +131,7 @@ static json_t *write_numbers(const double *values, int count)
 {
     json_t *array = json_array();
     for (int i = 0; i < count; i++)
-        array = array_append(array, json_real(values[i]));
+        array = rvx__json_append(array, json_real(values[i]));
     return array;
 }
 
@@ -215,7 +200,7 @@ static json_t *write_normalisation(const rvx_recipe *recipe)
             json_object_set_new(object, "mean", json_real(channel->mean));
             json_object_set_new(object, "std", json_real(channel->std));
         }
-        array = array_append(array, object);
+        array = rvx__json_append(array, object);
     }
     return array;
 }
@@ -244,7 +229,7 @@ static json_t *write_mirror_axes(const rvx_recipe *recipe)
     json_t *array = json_array();
     for (int axis = 0; axis < 3; axis++)
         if (recipe->augmentation.mirror_axes[axis])
-            array = array_append(array, json_string(axis_names[axis]));
+            array = rvx__json_append(array, json_string(axis_names[axis]));
     return array;
 }
 
@@ -319,64 +304,8 @@ static json_t *write_channel_names(const rvx_recipe *recipe)
 {
     json_t *array = json_array();
     for (int64_t i = 0; i < recipe->network.in_channels; i++)
-        array = array_append(array, json_string(recipe->channel_names[i]));
+        array = rvx__json_append(array, json_string(recipe->channel_names[i]));
     return array;
-}
-
-static rvx_status read_case_list(rvx_names *names, rvx_recipe *recipe, const rvx_json *json,
-                                 rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    int64_t count = 0;
-    if (rvx__json_null(json))
-        return RVX_OK;
-    RVX_TRY(rvx__json_array(&count, json, 0, CASES_MAX, error));
-    recipe->fold.listed = true;
-    names->names = calloc((size_t)count + 1, sizeof *names->names);
-    for (int64_t i = 0; i < count && names->names; i++) {
-        rvx_json element = rvx__json_element(json, i);
-        const char *name = NULL;
-        RVX_TRY(rvx__json_string(&name, &element, 256, error));
-        names->names[i] = strdup(name);
-        if (!names->names[i])
-            break;
-        names->count = i + 1;
-    }
-    if (!names->names || names->count < count)
-        status =
-            rvx__fail(error, RVX_ERROR_MEMORY, "no memory for %lld case names", (long long)count);
-cleanup:
-    return status;
-}
-
-static json_t *write_case_list(const rvx_names *names, bool listed)
-{
-    if (!listed)
-        return json_null();
-    json_t *array = json_array();
-    for (int64_t i = 0; i < names->count; i++)
-        array = array_append(array, json_string(names->names[i]));
-    return array;
-}
-
-static rvx_status read_train(rvx_recipe *recipe, const rvx_json *json, rvx_error *error)
-{
-    return read_case_list(&recipe->fold.train, recipe, json, error);
-}
-
-static json_t *write_train(const rvx_recipe *recipe)
-{
-    return write_case_list(&recipe->fold.train, recipe->fold.listed);
-}
-
-static rvx_status read_validation(rvx_recipe *recipe, const rvx_json *json, rvx_error *error)
-{
-    return read_case_list(&recipe->fold.validation, recipe, json, error);
-}
-
-static json_t *write_validation(const rvx_recipe *recipe)
-{
-    return write_case_list(&recipe->fold.validation, recipe->fold.listed);
 }
 
 /* ---- The table --------------------------------------------------------------------------------
@@ -505,7 +434,9 @@ const rvx_field rvx__recipe_fields[] = {
     INTEGER_OR_NULL("fold.index", fold.index, 0, 999),
     INTEGER("fold.count", fold.count, 2, 1000),
     INTEGER("fold.seed", fold.seed, 0, LARGE),
-    SPECIAL("fold.train", train),
-    SPECIAL("fold.validation", validation),
+    {"fold.train", RVX_FIELD_SPECIAL, .read = rvx__recipe_read_train,
+     .write = rvx__recipe_write_train},
+    {"fold.validation", RVX_FIELD_SPECIAL, .read = rvx__recipe_read_validation,
+     .write = rvx__recipe_write_validation},
     {0},
 };

@@ -35,5 +35,14 @@ extern const rvx_field rvx__recipe_fields[]; /* ends with a NULL path */
 
 rvx_status rvx__json_triple(double out[3], const rvx_json *json, double min, double max,
                             rvx_error *error);
+/* Appends and passes the array on; NULL where memory is short or a string is not UTF-8. Both
+ * arguments are taken over. */
+json_t *rvx__json_append(json_t *array, json_t *value);
+
+/* fold.train and fold.validation */
+rvx_status rvx__recipe_read_train(rvx_recipe *recipe, const rvx_json *json, rvx_error *error);
+json_t *rvx__recipe_write_train(const rvx_recipe *recipe);
+rvx_status rvx__recipe_read_validation(rvx_recipe *recipe, const rvx_json *json, rvx_error *error);
+json_t *rvx__recipe_write_validation(const rvx_recipe *recipe);
 
 #endif

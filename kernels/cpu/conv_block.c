@@ -96,7 +96,8 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
         block_finish(sum, block, groups, positions, vectors, lanes, 0);
 }
 
-/* Every shape that RVX_BLOCK_SIZE admits. */
+/* Every shape that RVX_BLOCK_SIZE admits; formatted, each would have a line. */
+/* clang-format off */
 #define ROW_6(X, g, v) X(g, 1, v) X(g, 2, v) X(g, 3, v) X(g, 4, v) X(g, 5, v) X(g, 6, v)
 #if RVX_LANES == 16
 #define ROW_9(X, g, v) ROW_6(X, g, v) X(g, 7, v) X(g, 8, v) X(g, 9, v)
@@ -133,6 +134,7 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
 #define BLOCK_DEFINE(g, i, v)                                                                      \
     static void block_##g##_##i##_##v(const rvx__conv_block *block) { block_run(block, g, i, v); }
 ALL_SHAPES(BLOCK_DEFINE)
+/* clang-format on */
 
 rvx__conv_block_kernel RVX_KERNEL(rvx__conv_block_find)(int64_t groups, int64_t positions,
                                                         int64_t vectors)

@@ -7,7 +7,6 @@
 #include "kernels/cpu/vec.h"
 #include "kernels/op.h"
 #include "kernels/pieces.h"
-
 #include <math.h>
 
 enum { WIDTH_MAX = 1024, CHUNK_CHANNELS = 512, ROWS_MAX = 6 };
