@@ -36,7 +36,7 @@ ifndef V
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all clean deps test-deps bench-deps check-deps test demo bench-conv
+.PHONY: all bench clean deps test-deps bench-deps check-deps test demo bench-conv
 # Installs what is missing of a list of Debian packages; needs no network when nothing is missing.
 install = @missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; $(SUDO) apt-get update -qq && \
@@ -168,6 +168,15 @@ TIDY_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES)
 tidy: check-deps
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$(JOBS) -n 4 clang-tidy --quiet 2>/dev/null
 	@echo "tidy: $(words $(TIDY_SOURCES)) files"
+
+$(BUILD)/bench_step: bench/bench_step.c $(BUILD)/librevoxel.a
+	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+
+# Convolutions against oneDNN, then a training step against PyTorch; both are installed if need be.
+bench: bench-deps
+	@$(MAKE) --no-print-directory bench-conv
+	@$(MAKE) --no-print-directory $(BUILD)/bench_step
+	@$(PYTHON) bench/compare_step.py $(BUILD)/bench_step $(STEP_ARGS)
 
 clean:
 	rm -rf $(BUILD)

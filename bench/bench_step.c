@@ -75,6 +75,7 @@ static void bench(int64_t size, int repeats, int threads, bool profiled)
     const int widths[4] = {16, 32, 64, 128};
     config.stage_count = 4;
     config.classes = 3;
+    config.deep_supervision = false; /* as in bench/peers/step.py */
     memcpy(config.widths, widths, sizeof widths);
     rvx_error error = {0};
     rvx_graph *graph = rvx__graph_create();
