@@ -73,4 +73,26 @@ static inline void rvx__store_part(float *p, rvx_vec v, int64_t count)
 }
 #endif
 
+/* Stores past the caches, for results too large to be read back from them. `p` is aligned to a
+ * vector; rvx__stream_end comes before other threads may look. */
+static inline void rvx__stream(float *p, rvx_vec v)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE2__)
+    _mm_stream_ps(p, (__m128)v);
+#else
+    rvx__store(p, v);
+#endif
+}
+
+static inline void rvx__stream_end(void)
+{
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 #endif
