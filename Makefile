@@ -18,14 +18,18 @@ LIBS := -ljansson -lpng -lz -ldeflate -lm -lpthread
 ISA_base := -ffp-contract=fast
 ISA_avx2 := -ffp-contract=fast -mavx2 -mfma -mf16c
 ISA_avx512 := -ffp-contract=fast -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+ISA_amx := $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-bf16
 
-# Kernels in kernels/cpu are compiled once per instruction set; the rest of the library once.
+# Kernels in kernels/cpu are compiled once per instruction set, those in kernels/cpu/amx for matrix
+# tiles only; the rest of the library once.
 KERNEL_SOURCES := $(wildcard kernels/cpu/*.c)
+AMX_SOURCES := $(wildcard kernels/cpu/amx/*.c)
 LIBRARY_SOURCES := $(wildcard kernels/*.c engine/*/*.c models/*.c bindings/c/*.c)
 CLI_SOURCES := $(wildcard bindings/cli/*.c)
 TEST_SOURCES := $(wildcard tests/test_*.c tests/*/test_*.c)
 
-KERNEL_OBJECTS := $(foreach isa,base avx2 avx512,$(KERNEL_SOURCES:%.c=$(BUILD)/%.$(isa).o))
+KERNEL_OBJECTS := $(foreach isa,base avx2 avx512,$(KERNEL_SOURCES:%.c=$(BUILD)/%.$(isa).o)) \
+	$(AMX_SOURCES:%.c=$(BUILD)/%.amx.o)
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o) $(KERNEL_OBJECTS)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 TEST_SCRIPTS := $(wildcard tests/test_*.py tests/*/test_*.py tests/test_*.sh tests/*/test_*.sh)
@@ -77,7 +81,7 @@ $(BUILD)/kernels/cpu/%.$(1).o: kernels/cpu/%.c
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DRVX_ISA_SUFFIX=$(1) -c -o $$@ $$<
 endef
-$(foreach isa,base avx2 avx512,$(eval $(call ISA_RULE,$(isa))))
+$(foreach isa,base avx2 avx512 amx,$(eval $(call ISA_RULE,$(isa))))
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

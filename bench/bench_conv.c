@@ -3,9 +3,8 @@
  * beside it, for machines that are busy with other things. oneDNN works on the layouts it likes
  * best; bringing tensors there and back is not timed. Both results are compared.
  *
- *   bench_conv [--threads N] [--seconds S] [--only TEXT] [--isa base|avx2|avx512] [--clock
- * wall|cpu]
- *              [--json FILE]
+ *   bench_conv [--threads N] [--seconds S] [--only TEXT] [--isa base|avx2|avx512|amx]
+ *              [--clock wall|cpu] [--json FILE]
  *
  * `--clock cpu` takes the processor time of all threads for the time, which other programs on the
  * machine disturb less; run it with OMP_WAIT_POLICY=passive, or waiting counts as work.
@@ -55,7 +54,7 @@ static const bench_case cases[] = {
 
 static const double ratio_wanted = 0.9;
 static const char *const direction_names[] = {"forward", "data", "weight"};
-static const char *const isa_names[RVX_ISA_COUNT] = {"base", "avx2", "avx512"};
+static const char *const isa_names[RVX_ISA_COUNT] = {"base", "avx2", "avx512", "amx"};
 
 typedef struct bench_options {
     int threads;
@@ -236,7 +235,7 @@ static bench_result case_run(const bench_case *c, const bench_options *options)
 static void usage(void)
 {
     fprintf(stderr, "usage: bench_conv [--threads N] [--seconds S] [--only TEXT] "
-                    "[--isa base|avx2|avx512] [--clock wall|cpu] [--json FILE]\n");
+                    "[--isa base|avx2|avx512|amx] [--clock wall|cpu] [--json FILE]\n");
     exit(2);
 }
 

@@ -1,6 +1,7 @@
 /* The op row of the convolution: shape rule, cost and scratch. Kernels: see conv.h. */
 #include "kernels/conv.h"
 
+#include "kernels/conv_amx.h"
 #include "kernels/conv_plan.h"
 
 static const char axis_names[3] = {'d', 'h', 'w'};
@@ -84,7 +85,10 @@ static int64_t conv_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shap
     if (phase != RVX_FORWARD && phase != RVX_BACKWARD_DATA)
         return 0;
     rvx__correlation_plan_make(&plan, in, out, params, phase == RVX_BACKWARD_DATA, threads);
-    return plan.scratch_bytes;
+    const int64_t tiles =
+        rvx__amx_scratch(phase == RVX_FORWARD ? RVX__AMX_CONV_FORWARD : RVX__AMX_CONV_DATA, in, out,
+                         params, threads);
+    return plan.scratch_bytes > tiles ? plan.scratch_bytes : tiles;
 }
 
 const rvx_op rvx__op_conv = {
@@ -100,7 +104,7 @@ const rvx_op rvx__op_conv = {
     .flags = RVX_OP_FOLDS,
     .cost = conv_cost,
     .scratch = conv_scratch,
-    .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__conv_forward),
+    .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_forward),
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS(rvx__conv_backward_parameters),
-            [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__conv_backward_data)},
+            [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_backward_data)},
 };

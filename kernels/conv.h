@@ -11,8 +11,8 @@
 
 #include "kernels/op.h"
 
-RVX_DECLARE_KERNEL(rvx__conv_forward)
-RVX_DECLARE_KERNEL(rvx__conv_backward_data)
+RVX_DECLARE_KERNEL_AMX(rvx__conv_forward)
+RVX_DECLARE_KERNEL_AMX(rvx__conv_backward_data)
 RVX_DECLARE_KERNEL(rvx__conv_backward_parameters)
 
 /* Scratch bytes of one phase for `threads` threads. */

@@ -2,6 +2,7 @@
  * conv_transpose.h; the weight gradient stands in cpu/conv_weight.c. */
 #include "kernels/conv_transpose.h"
 
+#include "kernels/conv_amx.h"
 #include "kernels/cpu/conv_weight.h"
 
 static const char axis_names[3] = {'d', 'h', 'w'};
@@ -73,12 +74,17 @@ static int64_t conv_transpose_scratch(rvx_phase phase, const rvx_shape *in, cons
             rvx__conv_weight_geometry_of(&in[0], &out[0], params, true);
         return rvx__conv_weight_bytes(&g, threads);
     }
-    if (phase == RVX_BACKWARD_DATA)
-        return 4 * rvx__transpose_weight_floats(taps, out[0].c, in[0].c);
-    if (phase == RVX_FORWARD) /* and the folded input of one piece per thread */
-        return 4 * (rvx__transpose_weight_floats(taps, in[0].c, out[0].c) +
-                    threads * RVX__TRANSPOSE_PIECE_VOXELS * in[0].c);
-    return 0;
+    int64_t bytes, tiles;
+    if (phase == RVX_BACKWARD_DATA) {
+        bytes = 4 * rvx__transpose_weight_floats(taps, out[0].c, in[0].c);
+        tiles = rvx__amx_scratch(RVX__AMX_TRANSPOSE_DATA, in, out, params, threads);
+    } else if (phase == RVX_FORWARD) { /* and the folded input of one piece per thread */
+        bytes = 4 * (rvx__transpose_weight_floats(taps, in[0].c, out[0].c) +
+                     threads * RVX__TRANSPOSE_PIECE_VOXELS * in[0].c);
+        tiles = rvx__amx_scratch(RVX__AMX_TRANSPOSE_FORWARD, in, out, params, threads);
+    } else
+        return 0;
+    return bytes > tiles ? bytes : tiles;
 }
 
 const rvx_op rvx__op_conv_transpose = {
@@ -94,7 +100,7 @@ const rvx_op rvx__op_conv_transpose = {
     .flags = RVX_OP_FOLDS,
     .cost = conv_transpose_cost,
     .scratch = conv_transpose_scratch,
-    .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__conv_transpose_forward),
+    .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_transpose_forward),
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS(rvx__conv_transpose_backward_parameters),
-            [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__conv_transpose_backward_data)},
+            [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_transpose_backward_data)},
 };

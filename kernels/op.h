@@ -25,10 +25,12 @@ typedef enum rvx_isa {
     RVX_ISA_BASE = 0,
     RVX_ISA_AVX2 = 1,
     RVX_ISA_AVX512 = 2,
+    RVX_ISA_AMX = 3, /* AVX-512 with bf16, and matrix tiles */
     RVX_ISA_COUNT
 } rvx_isa;
 
-/* The best instruction set that this processor has. */
+/* The best instruction set that this processor has. On Linux this asks the system for the right to
+ * use matrix tiles, which counts for the whole process; kernels of RVX_ISA_AMX need it. */
 rvx_isa rvx__isa_detect(void);
 
 /* Parameters of every op, in one plain struct: unused fields are zero. Axis order d, h, w. */
@@ -129,14 +131,23 @@ extern const rvx_op *const rvx__ops[];
 #define RVX_JOIN(a, b) RVX_JOIN_(a, b)
 /* In kernels/cpu: RVX_ISA_SUFFIX is base, avx2 or avx512. */
 #define RVX_KERNEL(name) RVX_JOIN(name, RVX_ISA_SUFFIX)
-/* In kernels: declares the three versions of a kernel and names them as a row's cells. */
+/* In kernels: declares the versions of a kernel and names them as a row's cells. A kernel without a
+ * version for matrix tiles fills that cell with its AVX-512 version. */
 #define RVX_DECLARE_KERNEL(name)                                                                   \
     void name##_base(const rvx_call *call);                                                        \
     void name##_avx2(const rvx_call *call);                                                        \
     void name##_avx512(const rvx_call *call);
 #define RVX_CELLS(name)                                                                            \
     {                                                                                              \
-        name##_base, name##_avx2, name##_avx512                                                    \
+        name##_base, name##_avx2, name##_avx512, name##_avx512                                     \
+    }
+/* For kernels that have one (kernels/cpu/amx). */
+#define RVX_DECLARE_KERNEL_AMX(name)                                                               \
+    RVX_DECLARE_KERNEL(name)                                                                       \
+    void name##_amx(const rvx_call *call);
+#define RVX_CELLS_AMX(name)                                                                        \
+    {                                                                                              \
+        name##_base, name##_avx2, name##_avx512, name##_amx                                        \
     }
 
 #endif
