@@ -95,4 +95,58 @@ static inline void rvx__stream_end(void)
 #endif
 }
 
+/* ---- bf16 in memory, f32 in registers ----------------------------------------------------------
+ * Widening is exact. Rounding is to nearest even and a NaN stays one, with the same bits as
+ * rvx__bf16_of, whether the processor has such an instruction or not. */
+typedef uint16_t rvx_vec_bf16 __attribute__((vector_size(2 * RVX_LANES)));
+typedef uint16_t rvx_vec_bf16_unaligned
+    __attribute__((vector_size(2 * RVX_LANES), aligned(2), may_alias));
+typedef uint32_t rvx_vec_bits __attribute__((vector_size(4 * RVX_LANES)));
+
+static inline rvx_vec rvx__bf16_widen(rvx_vec_bf16 v)
+{
+    return (rvx_vec)(__builtin_convertvector(v, rvx_vec_bits) << 16);
+}
+
+static inline rvx_vec_bf16 rvx__bf16_round(rvx_vec v)
+{
+    rvx_vec_bits bits = (rvx_vec_bits)v, nan = (rvx_vec_bits)(v != v);
+    rvx_vec_bits rounded = bits + 0x7FFF + (bits >> 16 & 1);
+    rounded = (nan & (bits | 0x400000)) | (~nan & rounded);
+    return __builtin_convertvector(rounded >> 16, rvx_vec_bf16);
+}
+
+static inline rvx_vec rvx__load_bf16(const uint16_t *p)
+{
+    return rvx__bf16_widen(*(const rvx_vec_bf16_unaligned *)p);
+}
+
+static inline void rvx__store_bf16(uint16_t *p, rvx_vec v)
+{
+    *(rvx_vec_bf16_unaligned *)p = rvx__bf16_round(v);
+}
+
+/* The first `count` lanes, as rvx__load_part and rvx__store_part. */
+static inline rvx_vec rvx__load_bf16_part(const uint16_t *p, int64_t count)
+{
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    return rvx__bf16_widen(
+        (rvx_vec_bf16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p));
+#else
+    rvx_vec_bf16 v = {0};
+    memcpy(&v, p, (size_t)count * sizeof *p);
+    return rvx__bf16_widen(v);
+#endif
+}
+
+static inline void rvx__store_bf16_part(uint16_t *p, rvx_vec v, int64_t count)
+{
+    rvx_vec_bf16 rounded = rvx__bf16_round(v);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)rounded);
+#else
+    memcpy(p, &rounded, (size_t)count * sizeof *p);
+#endif
+}
+
 #endif

@@ -14,37 +14,32 @@ typedef enum rvx_combine {
     RVX_COMBINE_DIFFERENCE /* y = a - b */
 } rvx_combine;
 
-/* A channel range of a tensor, as rows. */
-typedef struct rvx_plane {
-    float *data;
-    int64_t pitch;
-} rvx_plane;
-
-static inline rvx_plane rvx__plane_of(const rvx_tensor *t, int64_t channel_first)
-{
-    return (rvx_plane){t->data ? rvx__f32(t) + channel_first : NULL, t->pitch};
-}
-
-RVX_INLINE rvx_vec rvx__combine_one(const float *a, const float *b, rvx_combine how, int64_t count)
+RVX_INLINE rvx_vec rvx__combine_one(rvx_plane a, rvx_plane b, int64_t i, rvx_combine how,
+                                    int64_t count)
 {
     rvx_vec v = {0};
     if (how != RVX_COMBINE_ZERO)
-        v = rvx__load_count(a, count);
+        v = rvx__plane_load(a, i, count);
     if (how == RVX_COMBINE_SUM)
-        v += rvx__load_count(b, count);
+        v += rvx__plane_load(b, i, count);
     if (how == RVX_COMBINE_DIFFERENCE)
-        v -= rvx__load_count(b, count);
+        v -= rvx__plane_load(b, i, count);
     return v;
 }
 
-RVX_INLINE void rvx__combine_row(float *y, const float *a, const float *b, int64_t count,
-                                 rvx_combine how)
+RVX_INLINE void rvx__combine_lines(rvx_plane y, rvx_plane a, rvx_plane b, int64_t lines,
+                                   int64_t count, rvx_combine how)
 {
-    int64_t i = 0;
-    for (; i + RVX_LANES <= count; i += RVX_LANES)
-        rvx__store(y + i, rvx__combine_one(a + i, b + i, how, RVX_LANES));
-    if (i < count)
-        rvx__store_count(y + i, rvx__combine_one(a + i, b + i, how, count - i), count - i);
+    for (int64_t r = 0; r < lines; r++) {
+        int64_t i = 0;
+        for (; i + RVX_LANES <= count; i += RVX_LANES)
+            rvx__plane_store(y, i, rvx__combine_one(a, b, i, how, RVX_LANES), RVX_LANES);
+        if (i < count)
+            rvx__plane_store(y, i, rvx__combine_one(a, b, i, how, count - i), count - i);
+        y = rvx__plane_at(y, y.pitch);
+        a = rvx__plane_at(a, a.pitch);
+        b = rvx__plane_at(b, b.pitch);
+    }
 }
 
 /* y = how(a, b) for `rows` rows of c values. y may be a or b; it overlaps neither otherwise.
@@ -62,9 +57,9 @@ RVX_INLINE void rvx__combine(rvx_plane y, rvx_plane a, rvx_plane b, int64_t rows
     for (int64_t i = 0; i < pieces; i++) {
         int64_t begin = i * step, end = begin + step < rows ? begin + step : rows;
         int64_t lines = dense ? 1 : end - begin, count = dense ? (end - begin) * c : c;
-        for (int64_t r = begin; r < begin + lines; r++)
-            rvx__combine_row(y.data + r * y.pitch, a.data + r * a.pitch, b.data + r * b.pitch,
-                             count, how);
+        rvx_plane to = rvx__plane_at(y, begin * y.pitch), from = rvx__plane_at(a, begin * a.pitch),
+                  with = rvx__plane_at(b, begin * b.pitch);
+        RVX_PLANES_TYPED(to, from, with, rvx__combine_lines(to, from, with, lines, count, how));
     }
 }
 

@@ -40,19 +40,19 @@ static int64_t run_voxels(int64_t width)
 }
 
 /* sums[j] += sum of (x - shift), squares[j] += sum of (x - shift)^2, over `run` voxels. */
-RVX_INLINE void moments_run(double *sums, double *squares, const float *x, int64_t pitch,
-                            int64_t run, const float *shift, int64_t count)
+RVX_INLINE void moments_run(double *sums, double *squares, rvx_plane x, int64_t run,
+                            const float *shift, int64_t count)
 {
     rvx_vec sum[2] = {{0}}, square[2] = {{0}};
     rvx_vec m = rvx__load_count(shift, count);
     for (int64_t v = 0; v + 1 < run; v += 2)
         for (int k = 0; k < 2; k++) {
-            rvx_vec d = rvx__load_count(x + (v + k) * pitch, count) - m;
+            rvx_vec d = rvx__plane_load(x, (v + k) * x.pitch, count) - m;
             sum[k] += d;
             square[k] = rvx__vec_fma(d, d, square[k]);
         }
     if (run % 2) {
-        rvx_vec d = rvx__load_count(x + (run - 1) * pitch, count) - m;
+        rvx_vec d = rvx__plane_load(x, (run - 1) * x.pitch, count) - m;
         sum[0] += d;
         square[0] = rvx__vec_fma(d, d, square[0]);
     }
@@ -60,31 +60,44 @@ RVX_INLINE void moments_run(double *sums, double *squares, const float *x, int64
     rvx__promote(squares, square[0] + square[1], count);
 }
 
-static void moments(double *sums, double *squares, const float *x, int64_t pitch, int64_t voxels,
-                    int64_t width, const float *shift)
+RVX_INLINE void moments(double *sums, double *squares, rvx_plane x, int64_t voxels, int64_t width,
+                        const float *shift)
 {
     int64_t step = run_voxels(width);
     for (int64_t v = 0; v < voxels; v += step) {
         int64_t run = voxels - v < step ? voxels - v : step, c = 0;
-        const float *p = x + v * pitch;
+        rvx_plane p = rvx__plane_at(x, v * x.pitch);
         for (; c + RVX_LANES <= width; c += RVX_LANES)
-            moments_run(sums + c, squares + c, p + c, pitch, run, shift + c, RVX_LANES);
+            moments_run(sums + c, squares + c, rvx__plane_at(p, c), run, shift + c, RVX_LANES);
         if (c < width)
-            moments_run(sums + c, squares + c, p + c, pitch, run, shift + c, width - c);
+            moments_run(sums + c, squares + c, rvx__plane_at(p, c), run, shift + c, width - c);
     }
+}
+
+/* Voxels from `first` on, `repeat` of them taken as one. */
+static rvx_plane plane_repeat(rvx_plane p, int64_t first, int64_t repeat)
+{
+    p = rvx__plane_at(p, first * p.pitch);
+    p.pitch *= repeat;
+    return p;
+}
+
+static void moments_any(double *sums, double *squares, rvx_plane x, int64_t voxels, int64_t width,
+                        const float *shift)
+{
+    RVX_PLANES_TYPED(x, x, x, moments(sums, squares, x, voxels, width, shift));
 }
 
 static void sums_clear(double *sums, span s) { memset(sums, 0, (size_t)s.width * sizeof *sums); }
 
 /* Means of the first eighth of a piece. `sums`: room for c doubles. */
-static void shift_estimate(float *shift, double *sums, const float *x, int64_t pitch,
-                           int64_t voxels, int64_t c)
+static void shift_estimate(float *shift, double *sums, rvx_plane x, int64_t voxels, int64_t c)
 {
     int64_t part = (voxels + 7) / 8;
     memset(sums, 0, (size_t)c * sizeof *sums);
     for (int64_t v = 0; v < part; v++)
         for (int64_t j = 0; j < c; j++)
-            sums[j] += (double)x[v * pitch + j];
+            sums[j] += (double)rvx__plane_value(x, v * x.pitch + j);
     for (int64_t j = 0; j < c; j++)
         shift[j] = (float)(sums[j] / (double)part);
 }
@@ -94,22 +107,21 @@ static void shift_estimate(float *shift, double *sums, const float *x, int64_t p
  * Deviations are taken from the mean m of the first eighth of the piece. For any part of p of the
  * values, (m - mean)^2 <= variance (1 - p) / p, so the sum of squares about m is at most 8 times
  * the one about the mean: at most three bits are lost, however far from zero the data lies. */
-static void piece_moments(double *partial, const float *x, int64_t pitch, int64_t voxels,
-                          int64_t channels)
+static void piece_moments(double *partial, rvx_plane x, int64_t voxels, int64_t channels)
 {
     for (int64_t first = 0; first < channels; first += CHUNK_CHANNELS) {
         int64_t c = channels - first < CHUNK_CHANNELS ? channels - first : CHUNK_CHANNELS;
-        span s = span_of(c, pitch == c);
+        span s = span_of(c, x.pitch == c);
         float shift[WIDTH_MAX];
         double sums[WIDTH_MAX], squares[WIDTH_MAX];
-        const float *p = x + first;
-        shift_estimate(shift, sums, p, pitch, voxels, c);
+        rvx_plane p = rvx__plane_at(x, first);
+        shift_estimate(shift, sums, p, voxels, c);
         row_repeat(shift, shift, s);
         sums_clear(sums, s);
         sums_clear(squares, s);
-        int64_t wide = voxels / s.repeat, done = wide * s.repeat;
-        moments(sums, squares, p, pitch * s.repeat, wide, s.width, shift);
-        moments(sums, squares, p + done * pitch, pitch, voxels - done, c, shift);
+        int64_t done = voxels / s.repeat * s.repeat;
+        moments_any(sums, squares, plane_repeat(p, 0, s.repeat), voxels / s.repeat, s.width, shift);
+        moments_any(sums, squares, plane_repeat(p, done, 1), voxels - done, c, shift);
         for (int64_t j = c; j < s.width; j++) {
             sums[j % c] += sums[j];
             squares[j % c] += squares[j];
@@ -175,31 +187,36 @@ static void tables_write(const rvx_call *call, const double *partial)
 }
 
 /* y = leaky(x scale + shift) */
-RVX_INLINE void apply_run(float *y, int64_t y_pitch, const float *x, int64_t x_pitch, int64_t run,
-                          const float *scale, const float *shift, rvx_vec slope, int64_t count)
+RVX_INLINE void apply_run(rvx_plane y, rvx_plane x, int64_t run, const float *scale,
+                          const float *shift, rvx_vec slope, int64_t count)
 {
     rvx_vec a = rvx__load_count(scale, count), b = rvx__load_count(shift, count);
     for (int64_t v = 0; v < run; v++) {
-        rvx_vec t = rvx__vec_fma(rvx__load_count(x + v * x_pitch, count), a, b);
-        rvx__store_count(y + v * y_pitch, rvx__vec_leaky(t, slope), count);
+        rvx_vec t = rvx__vec_fma(rvx__plane_load(x, v * x.pitch, count), a, b);
+        rvx__plane_store(y, v * y.pitch, rvx__vec_leaky(t, slope), count);
     }
 }
 
-static void apply(float *y, int64_t y_pitch, const float *x, int64_t x_pitch, int64_t voxels,
-                  int64_t width, const float *scale, const float *shift, float slope)
+RVX_INLINE void apply(rvx_plane y, rvx_plane x, int64_t voxels, int64_t width, const float *scale,
+                      const float *shift, float slope)
 {
     int64_t step = run_voxels(width);
     for (int64_t v = 0; v < voxels; v += step) {
         int64_t run = voxels - v < step ? voxels - v : step, c = 0;
-        float *to = y + v * y_pitch;
-        const float *from = x + v * x_pitch;
+        rvx_plane to = rvx__plane_at(y, v * y.pitch), from = rvx__plane_at(x, v * x.pitch);
         for (; c + RVX_LANES <= width; c += RVX_LANES)
-            apply_run(to + c, y_pitch, from + c, x_pitch, run, scale + c, shift + c,
+            apply_run(rvx__plane_at(to, c), rvx__plane_at(from, c), run, scale + c, shift + c,
                       rvx__splat(slope), RVX_LANES);
         if (c < width)
-            apply_run(to + c, y_pitch, from + c, x_pitch, run, scale + c, shift + c,
+            apply_run(rvx__plane_at(to, c), rvx__plane_at(from, c), run, scale + c, shift + c,
                       rvx__splat(slope), width - c);
     }
+}
+
+static void apply_any(rvx_plane y, rvx_plane x, int64_t voxels, int64_t width, const float *scale,
+                      const float *shift, float slope)
+{
+    RVX_PLANES_TYPED(y, x, x, apply(y, x, voxels, width, scale, shift, slope));
 }
 
 static void piece_apply(const rvx_call *call, rvx_piece p)
@@ -213,13 +230,13 @@ static void piece_apply(const rvx_call *call, rvx_piece p)
         float scale[WIDTH_MAX], shift[WIDTH_MAX];
         row_repeat(scale, row + first, s);
         row_repeat(shift, row + fold->pitch + first, s);
-        const float *from = rvx__f32(x) + p.first * x->pitch + first;
-        float *to = rvx__f32(y) + p.first * y->pitch + first;
-        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
-        apply(to, y->pitch * s.repeat, from, x->pitch * s.repeat, wide, s.width, scale, shift,
-              call->params->slope);
-        apply(to + done * y->pitch, y->pitch, from + done * x->pitch, x->pitch, p.count - done, c,
-              scale, shift, call->params->slope);
+        rvx_plane from = rvx__plane_of(x, p.first * x->pitch + first);
+        rvx_plane to = rvx__plane_of(y, p.first * y->pitch + first);
+        int64_t done = p.count / s.repeat * s.repeat;
+        apply_any(plane_repeat(to, 0, s.repeat), plane_repeat(from, 0, s.repeat),
+                  p.count / s.repeat, s.width, scale, shift, call->params->slope);
+        apply_any(plane_repeat(to, done, 1), plane_repeat(from, done, 1), p.count - done, c, scale,
+                  shift, call->params->slope);
     }
 }
 
@@ -232,7 +249,7 @@ void RVX_KERNEL(rvx__norm_act_forward)(const rvx_call *call)
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < pieces; i++) {
         rvx_piece p = rvx__piece_of(i, voxels, c);
-        piece_moments(partial + i * c * 2, rvx__f32(x) + p.first * x->pitch, x->pitch, p.count, c);
+        piece_moments(partial + i * c * 2, rvx__plane_of(x, p.first * x->pitch), p.count, c);
     }
     tables_write(call, partial);
     if (!call->out[0].data)
@@ -261,9 +278,8 @@ RVX_INLINE rvx_vec gated(rvx_vec g, rvx_vec x, rvx_vec scale, rvx_vec shift, rvx
 }
 
 /* sums += sum of g, products += sum of g (x - mean) */
-RVX_INLINE void products_run(double *sums, double *products, const float *x, int64_t x_pitch,
-                             const float *dy, int64_t dy_pitch, int64_t run, const rows *r,
-                             int64_t c, rvx_vec slope, int64_t count)
+RVX_INLINE void products_run(double *sums, double *products, rvx_plane x, rvx_plane dy, int64_t run,
+                             const rows *r, int64_t c, rvx_vec slope, int64_t count)
 {
     rvx_vec scale = rvx__load_count(r->scale + c, count);
     rvx_vec shift = rvx__load_count(r->shift + c, count);
@@ -271,15 +287,15 @@ RVX_INLINE void products_run(double *sums, double *products, const float *x, int
     rvx_vec sum[2] = {{0}}, product[2] = {{0}};
     for (int64_t v = 0; v + 1 < run; v += 2)
         for (int k = 0; k < 2; k++) {
-            rvx_vec t = rvx__load_count(x + (v + k) * x_pitch + c, count);
-            rvx_vec g = rvx__load_count(dy + (v + k) * dy_pitch + c, count);
+            rvx_vec t = rvx__plane_load(x, (v + k) * x.pitch + c, count);
+            rvx_vec g = rvx__plane_load(dy, (v + k) * dy.pitch + c, count);
             g = gated(g, t, scale, shift, slope);
             sum[k] += g;
             product[k] = rvx__vec_fma(g, t - mean, product[k]);
         }
     if (run % 2) {
-        rvx_vec t = rvx__load_count(x + (run - 1) * x_pitch + c, count);
-        rvx_vec g = rvx__load_count(dy + (run - 1) * dy_pitch + c, count);
+        rvx_vec t = rvx__plane_load(x, (run - 1) * x.pitch + c, count);
+        rvx_vec g = rvx__plane_load(dy, (run - 1) * dy.pitch + c, count);
         g = gated(g, t, scale, shift, slope);
         sum[0] += g;
         product[0] = rvx__vec_fma(g, t - mean, product[0]);
@@ -288,26 +304,28 @@ RVX_INLINE void products_run(double *sums, double *products, const float *x, int
     rvx__promote(products + c, product[0] + product[1], count);
 }
 
-static void products(double *sums, double *product_sums, const float *x, int64_t x_pitch,
-                     const float *dy, int64_t dy_pitch, int64_t voxels, int64_t width,
-                     const rows *r, float slope)
+RVX_INLINE void products(double *sums, double *product_sums, rvx_plane x, rvx_plane dy,
+                         int64_t voxels, int64_t width, const rows *r, float slope)
 {
     int64_t step = run_voxels(width);
     for (int64_t v = 0; v < voxels; v += step) {
         int64_t run = voxels - v < step ? voxels - v : step, c = 0;
-        const float *from = x + v * x_pitch, *g = dy + v * dy_pitch;
+        rvx_plane from = rvx__plane_at(x, v * x.pitch), g = rvx__plane_at(dy, v * dy.pitch);
         for (; c + RVX_LANES <= width; c += RVX_LANES)
-            products_run(sums, product_sums, from, x_pitch, g, dy_pitch, run, r, c,
-                         rvx__splat(slope), RVX_LANES);
+            products_run(sums, product_sums, from, g, run, r, c, rvx__splat(slope), RVX_LANES);
         if (c < width)
-            products_run(sums, product_sums, from, x_pitch, g, dy_pitch, run, r, c,
-                         rvx__splat(slope), width - c);
+            products_run(sums, product_sums, from, g, run, r, c, rvx__splat(slope), width - c);
     }
 }
 
+static void products_any(double *sums, double *product_sums, rvx_plane x, rvx_plane dy,
+                         int64_t voxels, int64_t width, const rows *r, float slope)
+{
+    RVX_PLANES_TYPED(x, dy, dy, products(sums, product_sums, x, dy, voxels, width, r, slope));
+}
+
 /* grad_x = a g - (p + q (x - mean)) */
-RVX_INLINE void gradient_run(float *dx, int64_t dx_pitch, const float *x, int64_t x_pitch,
-                             const float *dy, int64_t dy_pitch, int64_t run, const rows *r,
+RVX_INLINE void gradient_run(rvx_plane dx, rvx_plane x, rvx_plane dy, int64_t run, const rows *r,
                              int64_t c, rvx_vec slope, int accumulate, int64_t count)
 {
     rvx_vec scale = rvx__load_count(r->scale + c, count);
@@ -317,30 +335,33 @@ RVX_INLINE void gradient_run(float *dx, int64_t dx_pitch, const float *x, int64_
     rvx_vec p = rvx__load_count(r->row[ROW_P] + c, count);
     rvx_vec q = rvx__load_count(r->row[ROW_Q] + c, count);
     for (int64_t v = 0; v < run; v++) {
-        rvx_vec t = rvx__load_count(x + v * x_pitch + c, count);
-        rvx_vec g = rvx__load_count(dy + v * dy_pitch + c, count);
+        rvx_vec t = rvx__plane_load(x, v * x.pitch + c, count);
+        rvx_vec g = rvx__plane_load(dy, v * dy.pitch + c, count);
         g = gated(g, t, scale, shift, slope);
         rvx_vec d = a * g - rvx__vec_fma(q, t - mean, p);
-        rvx__put_count(dx + v * dx_pitch + c, d, count, accumulate);
+        rvx__plane_put(dx, v * dx.pitch + c, d, count, accumulate);
     }
 }
 
-static void gradient(float *dx, int64_t dx_pitch, const float *x, int64_t x_pitch, const float *dy,
-                     int64_t dy_pitch, int64_t voxels, int64_t width, const rows *r, float slope,
-                     int accumulate)
+RVX_INLINE void gradient(rvx_plane dx, rvx_plane x, rvx_plane dy, int64_t voxels, int64_t width,
+                         const rows *r, float slope, int accumulate)
 {
     int64_t step = run_voxels(width);
     for (int64_t v = 0; v < voxels; v += step) {
         int64_t run = voxels - v < step ? voxels - v : step, c = 0;
-        float *to = dx + v * dx_pitch;
-        const float *from = x + v * x_pitch, *g = dy + v * dy_pitch;
+        rvx_plane to = rvx__plane_at(dx, v * dx.pitch);
+        rvx_plane from = rvx__plane_at(x, v * x.pitch), g = rvx__plane_at(dy, v * dy.pitch);
         for (; c + RVX_LANES <= width; c += RVX_LANES)
-            gradient_run(to, dx_pitch, from, x_pitch, g, dy_pitch, run, r, c, rvx__splat(slope),
-                         accumulate, RVX_LANES);
+            gradient_run(to, from, g, run, r, c, rvx__splat(slope), accumulate, RVX_LANES);
         if (c < width)
-            gradient_run(to, dx_pitch, from, x_pitch, g, dy_pitch, run, r, c, rvx__splat(slope),
-                         accumulate, width - c);
+            gradient_run(to, from, g, run, r, c, rvx__splat(slope), accumulate, width - c);
     }
+}
+
+static void gradient_any(rvx_plane dx, rvx_plane x, rvx_plane dy, int64_t voxels, int64_t width,
+                         const rows *r, float slope, int accumulate)
+{
+    RVX_PLANES_TYPED(dx, x, dy, gradient(dx, x, dy, voxels, width, r, slope, accumulate));
 }
 
 /* The rows of sample n for channels first .. first + c, repeated into `store`. */
@@ -372,13 +393,14 @@ static void piece_products(double *partial, const rvx_call *call, const float *t
         sums_clear(sums, s);
         sums_clear(product_sums, s);
         rows r = rows_make(store, call, table, p.n, first, s, ROW_MEAN + 1);
-        const float *from = rvx__f32(x) + p.first * x->pitch + first;
-        const float *g = rvx__f32(dy) + p.first * dy->pitch + first;
-        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
-        products(sums, product_sums, from, x->pitch * s.repeat, g, dy->pitch * s.repeat, wide,
-                 s.width, &r, call->params->slope);
-        products(sums, product_sums, from + done * x->pitch, x->pitch, g + done * dy->pitch,
-                 dy->pitch, p.count - done, c, &r, call->params->slope);
+        rvx_plane from = rvx__plane_of(x, p.first * x->pitch + first);
+        rvx_plane g = rvx__plane_of(dy, p.first * dy->pitch + first);
+        int64_t done = p.count / s.repeat * s.repeat;
+        products_any(sums, product_sums, plane_repeat(from, 0, s.repeat),
+                     plane_repeat(g, 0, s.repeat), p.count / s.repeat, s.width, &r,
+                     call->params->slope);
+        products_any(sums, product_sums, plane_repeat(from, done, 1), plane_repeat(g, done, 1),
+                     p.count - done, c, &r, call->params->slope);
         for (int64_t j = c; j < s.width; j++) {
             sums[j % c] += sums[j];
             product_sums[j % c] += product_sums[j];
@@ -399,15 +421,16 @@ static void piece_gradient(const rvx_call *call, const float *table, rvx_piece p
         span s = span_of(c, x->pitch == c && dy->pitch == c && dx->pitch == c);
         float store[ROWS_MAX][WIDTH_MAX];
         rows r = rows_make(store, call, table, p.n, first, s, ROW_COUNT);
-        const float *from = rvx__f32(x) + p.first * x->pitch + first;
-        const float *g = rvx__f32(dy) + p.first * dy->pitch + first;
-        float *to = rvx__f32(dx) + p.first * dx->pitch + first;
-        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
-        gradient(to, dx->pitch * s.repeat, from, x->pitch * s.repeat, g, dy->pitch * s.repeat, wide,
-                 s.width, &r, call->params->slope, accumulate);
-        gradient(to + done * dx->pitch, dx->pitch, from + done * x->pitch, x->pitch,
-                 g + done * dy->pitch, dy->pitch, p.count - done, c, &r, call->params->slope,
-                 accumulate);
+        rvx_plane from = rvx__plane_of(x, p.first * x->pitch + first);
+        rvx_plane g = rvx__plane_of(dy, p.first * dy->pitch + first);
+        rvx_plane to = rvx__plane_of(dx, p.first * dx->pitch + first);
+        int64_t done = p.count / s.repeat * s.repeat;
+        gradient_any(plane_repeat(to, 0, s.repeat), plane_repeat(from, 0, s.repeat),
+                     plane_repeat(g, 0, s.repeat), p.count / s.repeat, s.width, &r,
+                     call->params->slope, accumulate);
+        gradient_any(plane_repeat(to, done, 1), plane_repeat(from, done, 1),
+                     plane_repeat(g, done, 1), p.count - done, c, &r, call->params->slope,
+                     accumulate);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "kernels/op.h"
 
 #include <omp.h>
+#include <stdbool.h>
 
 /* Where output index o of an axis reads: low with weight 1 - t, high with weight t. */
 typedef struct tap {
@@ -68,44 +69,75 @@ static float *line_of(const rvx_call *call, int64_t w, int64_t c)
 }
 
 /* line (+)= weight * fold(row), row of w voxels */
-RVX_INLINE void line_add(float *line, const float *row, int64_t pitch, int64_t w, int64_t c,
-                         float weight, const rvx_fold *fold, int accumulate)
+RVX_INLINE void line_add(float *line, rvx_plane row, int64_t w, int64_t c, float weight,
+                         const rvx_fold *fold, int accumulate)
 {
     for (int64_t x = 0; x < w; x++) {
         int64_t j = 0;
         for (; j + RVX_LANES <= c; j += RVX_LANES)
             rvx__put_count(line + x * c + j,
-                           rvx__splat(weight) * rvx__fold_load(row + x * pitch, fold, j, RVX_LANES),
+                           rvx__splat(weight) *
+                               rvx__fold_load(row, x * row.pitch, fold, j, RVX_LANES),
                            RVX_LANES, accumulate);
         if (j < c)
             rvx__put_count(line + x * c + j,
-                           rvx__splat(weight) * rvx__fold_load(row + x * pitch, fold, j, c - j),
+                           rvx__splat(weight) * rvx__fold_load(row, x * row.pitch, fold, j, c - j),
                            c - j, accumulate);
     }
 }
 
-/* As line_add with dense voxels and no fold: one run of w * c values. */
-static void line_any(float *line, const float *row, int64_t pitch, int64_t w, int64_t c,
-                     float weight, const rvx_fold *fold, int accumulate)
+/* Dense voxels without a fold are one run of w * c values. */
+static void line_any(float *line, rvx_plane row, int64_t w, int64_t c, float weight,
+                     const rvx_fold *fold, int accumulate)
 {
-    if (pitch == c && !fold->scale)
-        line_add(line, row, w * c, 1, w * c, weight, fold, accumulate);
-    else
-        line_add(line, row, pitch, w, c, weight, fold, accumulate);
+    bool run = row.pitch == c && !fold->scale;
+    int64_t voxels = run ? 1 : w, channels = run ? w * c : c;
+    RVX_PLANES_TYPED(row, row, row,
+                     line_add(line, row, voxels, channels, weight, fold, accumulate));
 }
 
 /* y = (1 - t) low + t high, c values */
-RVX_INLINE void blend(float *y, const float *low, const float *high, float t, int64_t c)
+RVX_INLINE void blend(rvx_plane y, const float *low, const float *high, float t, int64_t c)
 {
     int64_t j = 0;
     rvx_vec a = rvx__splat(1 - t), b = rvx__splat(t);
     for (; j + RVX_LANES <= c; j += RVX_LANES)
-        rvx__store(y + j, rvx__vec_fma(b, rvx__load(high + j), a * rvx__load(low + j)));
+        rvx__plane_store(y, j, rvx__vec_fma(b, rvx__load(high + j), a * rvx__load(low + j)),
+                         RVX_LANES);
     if (j < c)
-        rvx__store_count(
-            y + j,
+        rvx__plane_store(
+            y, j,
             rvx__vec_fma(b, rvx__load_count(high + j, c - j), a * rvx__load_count(low + j, c - j)),
             c - j);
+}
+
+/* Taps of the factor outputs that stand on one input along w. */
+typedef struct taps {
+    int64_t factor;
+    float t[FACTOR_MAX];
+    int below[FACTOR_MAX];
+} taps;
+
+static void taps_make(taps *made, int factor)
+{
+    made->factor = factor;
+    for (int r = 0; r < factor; r++) {
+        int doubled = 2 * r + 1 - factor;
+        made->below[r] = doubled < 0;
+        made->t[r] = (float)(doubled + (doubled < 0 ? 2 * factor : 0)) / (float)(2 * factor);
+    }
+}
+
+/* One row of outputs from the blended line of w voxels. */
+RVX_INLINE void row_blend(rvx_plane y, const float *line, const taps *along, int64_t w, int64_t c)
+{
+    for (int64_t i = 0; i < w; i++)
+        for (int64_t r = 0; r < along->factor; r++) {
+            int64_t low = along->below[r] ? i - 1 : i, high = low + 1;
+            blend(y, line + (low < 0 ? 0 : low) * c, line + (high < w ? high : w - 1) * c,
+                  low < 0 ? 0 : along->t[r], c);
+            y = rvx__plane_at(y, y.pitch);
+        }
 }
 
 void RVX_KERNEL(rvx__upsample_forward)(const rvx_call *call)
@@ -113,14 +145,8 @@ void RVX_KERNEL(rvx__upsample_forward)(const rvx_call *call)
     const rvx_tensor *x = &call->in[0], *y = &call->out[0];
     rvx_shape in = x->shape, out = y->shape;
     const int32_t *factor = call->params->kernel;
-    /* taps of the factor outputs that stand on one input along w */
-    float t[FACTOR_MAX];
-    int t_below[FACTOR_MAX];
-    for (int r = 0; r < factor[2]; r++) {
-        int doubled = 2 * r + 1 - factor[2];
-        t_below[r] = doubled < 0;
-        t[r] = (float)(doubled + (doubled < 0 ? 2 * factor[2] : 0)) / (float)(2 * factor[2]);
-    }
+    taps w_taps;
+    taps_make(&w_taps, factor[2]);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t row = 0; row < out.n * out.d * out.h; row++) {
         int64_t n = row / out.h / out.d;
@@ -135,22 +161,16 @@ void RVX_KERNEL(rvx__upsample_forward)(const rvx_call *call)
             int64_t at = ((n * in.d + planes[i / 2]) * in.h + rows[i % 2]) * in.w;
             /* the first weight is never zero: t < 1 */
             if (weight != 0)
-                line_any(line, rvx__f32(x) + at * x->pitch, x->pitch, in.w, in.c, weight, &fold,
-                         i > 0);
+                line_any(line, rvx__plane_of(x, at * x->pitch), in.w, in.c, weight, &fold, i > 0);
         }
-        float *to = rvx__f32(y) + row * out.w * y->pitch;
-        for (int64_t i = 0; i < in.w; i++)
-            for (int64_t r = 0; r < factor[2]; r++, to += y->pitch) {
-                int64_t low = t_below[r] ? i - 1 : i, high = low + 1;
-                blend(to, line + (low < 0 ? 0 : low) * in.c,
-                      line + (high < in.w ? high : in.w - 1) * in.c, low < 0 ? 0 : t[r], in.c);
-            }
+        rvx_plane to = rvx__plane_of(y, row * out.w * y->pitch);
+        RVX_PLANES_TYPED(to, to, to, row_blend(to, line, &w_taps, in.w, in.c));
     }
 }
 
 /* dx of one voxel = sum over outputs of weight * line */
-RVX_INLINE void gather(float *dx, const float *line, const axis *a, int64_t i, int64_t c, int64_t j,
-                       int64_t count, int accumulate)
+RVX_INLINE void gather(rvx_plane dx, const float *line, const axis *a, int64_t i, int64_t c,
+                       int64_t j, int64_t count, int accumulate)
 {
     int64_t begin, end;
     axis_reach(a, &begin, &end, i);
@@ -158,7 +178,20 @@ RVX_INLINE void gather(float *dx, const float *line, const axis *a, int64_t i, i
     for (int64_t o = begin; o < end; o++)
         sum = rvx__vec_fma(rvx__splat(axis_weight(a, i, o)),
                            rvx__load_count(line + o * c + j, count), sum);
-    rvx__put_count(dx + j, sum, count, accumulate);
+    rvx__plane_put(dx, j, sum, count, accumulate);
+}
+
+RVX_INLINE void row_gather(rvx_plane dx, const float *line, const axis *a, int64_t c,
+                           int accumulate)
+{
+    for (int64_t w = 0; w < a->size; w++) {
+        int64_t j = 0;
+        for (; j + RVX_LANES <= c; j += RVX_LANES)
+            gather(dx, line, a, w, c, j, RVX_LANES, accumulate);
+        if (j < c)
+            gather(dx, line, a, w, c, j, c - j, accumulate);
+        dx = rvx__plane_at(dx, dx.pitch);
+    }
 }
 
 /* line = sum over the output rows that read input row (z, h) of sample n */
@@ -174,7 +207,7 @@ static void line_gather(float *line, const rvx_tensor *dy, const axis axes[3], i
         for (int64_t oh = h_begin; oh < h_end; oh++) {
             float weight = axis_weight(&axes[0], z, oz) * axis_weight(&axes[1], h, oh);
             int64_t at = ((n * out.d + oz) * out.h + oh) * out.w;
-            line_any(line, rvx__f32(dy) + at * dy->pitch, dy->pitch, out.w, out.c, weight, &none,
+            line_any(line, rvx__plane_of(dy, at * dy->pitch), out.w, out.c, weight, &none,
                      oz > z_begin || oh > h_begin);
         }
 }
@@ -192,13 +225,7 @@ void RVX_KERNEL(rvx__upsample_backward)(const rvx_call *call)
     for (int64_t row = 0; row < in.n * in.d * in.h; row++) {
         float *line = line_of(call, dy->shape.w, in.c);
         line_gather(line, dy, axes, row / in.h / in.d, row / in.h % in.d, row % in.h);
-        float *to = rvx__f32(dx) + row * in.w * dx->pitch;
-        for (int64_t w = 0; w < in.w; w++, to += dx->pitch) {
-            int64_t j = 0;
-            for (; j + RVX_LANES <= in.c; j += RVX_LANES)
-                gather(to, line, &axes[2], w, in.c, j, RVX_LANES, accumulate);
-            if (j < in.c)
-                gather(to, line, &axes[2], w, in.c, j, in.c - j, accumulate);
-        }
+        rvx_plane to = rvx__plane_of(dx, row * in.w * dx->pitch);
+        RVX_PLANES_TYPED(to, to, to, row_gather(to, line, &axes[2], in.c, accumulate));
     }
 }

@@ -1,6 +1,7 @@
 /* What the memory-bound kernels need on top of kernels/simd.h: fused multiply-add, choice by
- * comparison, exp and log, and the fold. Owns nothing. Each function gives the same bits for the
- * same input wherever it is used within one instruction set. */
+ * comparison, exp and log, tensors of either storage type, and the fold. Owns nothing. Each
+ * function gives the same bits for the same input wherever it is used within one instruction set.
+ */
 #ifndef RVX_CPU_VEC_H
 #define RVX_CPU_VEC_H
 
@@ -92,6 +93,86 @@ RVX_INLINE void rvx__put_count(float *p, rvx_vec v, int64_t count, int accumulat
     rvx__store_count(p, v, count);
 }
 
+/* Voxels of a tensor in memory, f32 or bf16, from some element on. Counts and offsets are in
+ * elements. data NULL: absent. */
+typedef struct rvx_plane {
+    char *data;
+    int64_t pitch;
+    rvx_dtype dtype;
+} rvx_plane;
+
+RVX_INLINE char *rvx__plane_address(rvx_plane p, int64_t i)
+{
+    return p.data + i * (p.dtype == RVX_BF16 ? 2 : 4);
+}
+
+/* The plane that begins i elements further on. */
+RVX_INLINE rvx_plane rvx__plane_at(rvx_plane p, int64_t i)
+{
+    return (rvx_plane){rvx__plane_address(p, i), p.pitch, p.dtype};
+}
+
+/* Voxels of t, from a channel on. */
+RVX_INLINE rvx_plane rvx__plane_of(const rvx_tensor *t, int64_t channel_first)
+{
+    rvx_plane p = {(char *)t->data, t->pitch, t->dtype};
+    return t->data ? rvx__plane_at(p, channel_first) : p;
+}
+
+/* Elements i .. i + count, count <= RVX_LANES. */
+RVX_INLINE rvx_vec rvx__plane_load(rvx_plane p, int64_t i, int64_t count)
+{
+    const char *at = rvx__plane_address(p, i);
+    if (p.dtype != RVX_BF16)
+        return rvx__load_count((const float *)at, count);
+    return count < RVX_LANES ? rvx__load_bf16_part((const uint16_t *)at, count)
+                             : rvx__load_bf16((const uint16_t *)at);
+}
+
+RVX_INLINE void rvx__plane_store(rvx_plane p, int64_t i, rvx_vec v, int64_t count)
+{
+    char *at = rvx__plane_address(p, i);
+    if (p.dtype != RVX_BF16)
+        rvx__store_count((float *)at, v, count);
+    else if (count < RVX_LANES)
+        rvx__store_bf16_part((uint16_t *)at, v, count);
+    else
+        rvx__store_bf16((uint16_t *)at, v);
+}
+
+RVX_INLINE float rvx__plane_value(rvx_plane p, int64_t i)
+{
+    const char *at = rvx__plane_address(p, i);
+    return p.dtype == RVX_BF16 ? rvx__f32_of(*(const uint16_t *)at) : *(const float *)at;
+}
+
+/* Adds to memory or overwrites it. */
+RVX_INLINE void rvx__plane_put(rvx_plane p, int64_t i, rvx_vec v, int64_t count, int accumulate)
+{
+    if (accumulate)
+        v += rvx__plane_load(p, i, count);
+    rvx__plane_store(p, i, v, count);
+}
+
+/* Makes one loop for f32, one for bf16 and one that asks at each vector for a mixture: `call` must
+ * be inlined. Planes a, b, c are variables; where there are fewer, one is named again. */
+#define RVX_PLANES_TYPED(a, b, c, call)                                                            \
+    do {                                                                                           \
+        if ((a).dtype == RVX_F32 && (b).dtype == RVX_F32 && (c).dtype == RVX_F32) {                \
+            (a).dtype = RVX_F32;                                                                   \
+            (b).dtype = RVX_F32;                                                                   \
+            (c).dtype = RVX_F32;                                                                   \
+            call;                                                                                  \
+        } else if ((a).dtype == RVX_BF16 && (b).dtype == RVX_BF16 && (c).dtype == RVX_BF16) {      \
+            (a).dtype = RVX_BF16;                                                                  \
+            (b).dtype = RVX_BF16;                                                                  \
+            (c).dtype = RVX_BF16;                                                                  \
+            call;                                                                                  \
+        } else {                                                                                   \
+            call;                                                                                  \
+        }                                                                                          \
+    } while (0)
+
 /* sums[lane] += v[lane], in double. */
 RVX_INLINE void rvx__promote(double *sums, rvx_vec v, int64_t count)
 {
@@ -166,10 +247,11 @@ static inline rvx_fold rvx__fold_of(const rvx_tensor *fold, int64_t n)
     return (rvx_fold){row, row + fold->pitch, row + 2 * fold->pitch};
 }
 
-/* Channels c .. c + count of one voxel, folded. */
-RVX_INLINE rvx_vec rvx__fold_load(const float *p, const rvx_fold *fold, int64_t c, int64_t count)
+/* Channels c .. c + count of the voxel at element i, folded. */
+RVX_INLINE rvx_vec rvx__fold_load(rvx_plane p, int64_t i, const rvx_fold *fold, int64_t c,
+                                  int64_t count)
 {
-    rvx_vec x = rvx__load_count(p + c, count);
+    rvx_vec x = rvx__plane_load(p, i + c, count);
     if (!fold->scale)
         return x;
     x = rvx__vec_fma(x, rvx__load_count(fold->scale + c, count),

@@ -45,6 +45,7 @@ typedef struct test_suite {
     uint32_t differentiable;          /* outputs that gradients flow into */
     uint32_t pitched_in, pitched_out; /* tensors that may be channel slices */
     uint32_t labels_in;               /* u8 inputs */
+    bool bf16_exact; /* with bf16 tensors: the f32 result, rounded once (see test_storage.c) */
     test_scale scale_out[RVX_OUT_MAX];
 } test_suite;
 
@@ -132,6 +133,8 @@ TEST_FUNCTION bool buffer_intact(const buffer *b)
 TEST_FUNCTION double value_of(const rvx_tensor *t, int64_t i)
 {
     int64_t at = element(t, i);
+    if (t->dtype == RVX_BF16)
+        return (double)rvx__f32_of(((const uint16_t *)t->data)[at]);
     return t->dtype == RVX_U8 ? (double)((const uint8_t *)t->data)[at]
                               : (double)((const float *)t->data)[at];
 }
@@ -165,7 +168,19 @@ TEST_FUNCTION void buffer_random(buffer *b, uint64_t seed, uint64_t stream, cons
             v = (c->scale > 0 ? c->scale : 1) * v;
             v = c->offset + v;
         }
-        rvx__f32(t)[element(t, i)] = v;
+        if (t->dtype == RVX_BF16)
+            ((uint16_t *)t->data)[element(t, i)] = rvx__bf16_of(v);
+        else
+            rvx__f32(t)[element(t, i)] = v;
+    }
+}
+
+/* The same numbers in f32 as a bf16 tensor would hold. */
+TEST_FUNCTION void buffer_round(buffer *b)
+{
+    for (int64_t i = 0; i < (b->base ? rvx__shape_count(b->tensor.shape) : 0); i++) {
+        float *value = rvx__f32(&b->tensor) + element(&b->tensor, i);
+        *value = rvx__f32_of(rvx__bf16_of(*value));
     }
 }
 
@@ -175,8 +190,10 @@ typedef struct run_options {
     rvx_isa isa;
     int threads;
     int64_t extra_pitch;
-    uint32_t accumulate; /* grad_in[i] starts from random numbers */
-    uint32_t no_grad_in; /* bit i: grad_in[i] is not wanted */
+    uint32_t accumulate;        /* grad_in[i] starts from random numbers */
+    uint32_t no_grad_in;        /* bit i: grad_in[i] is not wanted */
+    uint32_t bf16_in, bf16_out; /* bit i: in[i], out[i] and their gradients are bf16 */
+    bool rounded;               /* ... are f32 that begin with numbers rounded to bf16 */
     bool forward_in_place, backward_in_place, fold, no_out0;
 } run_options;
 
@@ -228,22 +245,32 @@ TEST_FUNCTION bool run_make(run *r, const test_suite *s, const test_case *c, run
     uint64_t seed = case_seed(s, c);
     for (int i = 0; i < RVX_IN_MAX; i++) {
         int64_t extra = s->pitched_in >> i & 1 ? options.extra_pitch : 0;
-        bool labels = s->labels_in >> i & 1;
-        r->in[i] = buffer_make(c->in[i], labels ? RVX_U8 : RVX_F32, extra);
+        bool labels = s->labels_in >> i & 1, round = options.bf16_in >> i & 1 && options.rounded;
+        rvx_dtype dtype = options.bf16_in >> i & 1 && !round ? RVX_BF16 : RVX_F32;
+        r->in[i] = buffer_make(c->in[i], labels ? RVX_U8 : dtype, extra);
         buffer_random(&r->in[i], seed, (uint64_t)i, c);
+        if (round)
+            buffer_round(&r->in[i]);
         if (labels || options.no_grad_in >> i & 1)
             continue;
-        r->grad_in[i] = buffer_make(c->in[i], RVX_F32, extra);
-        if (options.accumulate >> i & 1)
+        r->grad_in[i] = buffer_make(c->in[i], dtype, extra);
+        if (options.accumulate >> i & 1) {
             buffer_random(&r->grad_in[i], seed, STREAM_BEFORE + (uint64_t)i, c);
+            if (round)
+                buffer_round(&r->grad_in[i]);
+        }
     }
     for (int i = 0; i < s->op->out_count; i++) {
         int64_t extra = s->pitched_out >> i & 1 ? options.extra_pitch : 0;
+        bool round = options.bf16_out >> i & 1 && options.rounded;
+        rvx_dtype dtype = options.bf16_out >> i & 1 && !round ? RVX_BF16 : RVX_F32;
         if (i > 0 || !options.no_out0)
-            r->out[i] = buffer_make(r->out_shape[i], RVX_F32, extra);
+            r->out[i] = buffer_make(r->out_shape[i], dtype, extra);
         if (s->differentiable >> i & 1) {
-            r->grad_out[i] = buffer_make(r->out_shape[i], RVX_F32, extra);
+            r->grad_out[i] = buffer_make(r->out_shape[i], dtype, extra);
             buffer_random(&r->grad_out[i], seed, STREAM_GRAD_OUT + (uint64_t)i, c);
+            if (round)
+                buffer_round(&r->grad_out[i]);
         }
     }
     if (options.fold)
@@ -350,8 +377,12 @@ TEST_FUNCTION bool same_bits(const rvx_tensor *a, const rvx_tensor *b)
 {
     if (!a->data || !b->data)
         return !a->data && !b->data;
+    int64_t bytes = rvx__dtype_bytes(a->dtype);
+    if (a->dtype != b->dtype)
+        return false;
     for (int64_t i = 0; i < rvx__shape_count(a->shape); i++)
-        if (memcmp(rvx__f32(a) + element(a, i), rvx__f32(b) + element(b, i), sizeof(float)) != 0)
+        if (memcmp((const char *)a->data + element(a, i) * bytes,
+                   (const char *)b->data + element(b, i) * bytes, (size_t)bytes) != 0)
             return false;
     return true;
 }

@@ -26,6 +26,7 @@ static const test_suite add_suite = {.op = &rvx__op_add,
                                      .case_count = CASE_COUNT(add_cases),
                                      .reference = add_reference,
                                      .length = add_length,
+                                     .bf16_exact = true,
                                      .differentiable = 1,
                                      .pitched_in = 3,
                                      .pitched_out = 1};

@@ -32,6 +32,7 @@ static const test_suite concat_suite = {.op = &rvx__op_concat,
                                         .case_count = CASE_COUNT(concat_cases),
                                         .reference = concat_reference,
                                         .length = add_length,
+                                        .bf16_exact = true,
                                         .differentiable = 1,
                                         .pitched_in = 0xFF,
                                         .pitched_out = 1};

@@ -36,6 +36,7 @@ static const test_suite max_pool_suite = {.op = &rvx__op_max_pool,
                                           .case_count = CASE_COUNT(max_pool_cases),
                                           .reference = max_pool_reference,
                                           .length = add_length,
+                                          .bf16_exact = true,
                                           .differentiable = 1,
                                           .pitched_in = 1,
                                           .pitched_out = 1};

@@ -23,6 +23,7 @@ static const test_suite split_suite = {.op = &rvx__op_split,
                                        .case_count = CASE_COUNT(split_cases),
                                        .reference = split_reference,
                                        .length = add_length,
+                                       .bf16_exact = true,
                                        .differentiable = 3,
                                        .pitched_in = 1,
                                        .pitched_out = 3};

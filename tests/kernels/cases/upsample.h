@@ -49,6 +49,7 @@ static const test_suite upsample_suite = {.op = &rvx__op_upsample,
                                           .case_count = CASE_COUNT(upsample_cases),
                                           .reference = upsample_reference,
                                           .length = upsample_length,
+                                          .bf16_exact = true,
                                           .differentiable = 1,
                                           .pitched_in = 1,
                                           .pitched_out = 1};
