@@ -4,6 +4,7 @@
 #include "bindings/c/facade.h"
 #include "engine/volume/dataset.h"
 #include "engine/volume/fingerprint.h"
+#include "engine/volume/symmetry.h"
 #include "models/models.h"
 
 #include <math.h>
@@ -16,7 +17,7 @@ enum { MINUTES_DEFAULT = 8, STEPS_MIN = 100, STEPS_MAX = 250000, EDGE_MAX = 4096
  * that goes to steps; the rest is loading, validation and the final prediction. Measured with
  * unet3d at 16 .. 256 channels; constants, so that a plan depends on the data and the settings but
  * not on what else the machine was doing. */
-static const double flops_per_second[RVX_ISA_COUNT] = {4e9, 25e9, 50e9, 50e9};
+static const double flops_per_second[RVX_ISA_COUNT] = {4e9, 35e9, 65e9, 65e9};
 #define STEP_SHARE 0.75
 
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe)
@@ -82,6 +83,8 @@ static rvx_status facts_collect(rvx_recipe_facts *facts, fact_arrays *arrays,
                                 .file_ending = dataset->file_ending,
                                 .scale = RVX_SCALE_CPU};
     memcpy(facts->target_spacing, fingerprint->target_spacing, sizeof facts->target_spacing);
+    for (int axis = 0; axis < 3; axis++)
+        facts->asymmetric[axis] = fingerprint->mirror_correlation[axis] < RVX_MIRROR_CORRELATION;
     return RVX_OK;
 }
 

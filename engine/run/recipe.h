@@ -178,6 +178,7 @@ typedef struct rvx_recipe_facts {
     int64_t case_count;
     double target_spacing[3]; /* x, y, z mm; rvx_fingerprint has nnU-Net's choice */
     bool nonzero_only;        /* z-score over nonzero voxels (nnU-Net: nonzero share < 0.75) */
+    bool asymmetric[3];       /* x, y, z: not to be mirrored (rvx_fingerprint.mirror_correlation) */
     int64_t channels, classes;
     const char *const *channel_names; /* `channels` names; one called "CT" gets the ct scheme */
     const rvx_normalisation *ct;      /* lower, upper, mean, std per channel; NULL: no CT channel */

@@ -237,6 +237,8 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
     for (int axis = 0; axis < 3 && longest > ANISOTROPY * size[thin]; axis++)
         recipe->augmentation.rotation_degrees[axis] = axis == thin ? 180 : 0;
 
+    for (int axis = 0; axis < 3; axis++)
+        recipe->augmentation.mirror_axes[axis] = !facts->asymmetric[axis];
     if (cpu) {
         recipe->training.steps = 1000;
         recipe->training.steps_per_epoch = 50;

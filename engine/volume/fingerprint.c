@@ -2,6 +2,7 @@
  * each a stream of slabs; their results are combined in case order. */
 #include "engine/volume/fingerprint.h"
 #include "engine/volume/preprocess.h"
+#include "engine/volume/symmetry.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ typedef struct work {
     float *samples;       /* [channel][sample] */
     int64_t sample_count; /* of one channel */
     int64_t foreground;   /* voxels */
+    rvx_coarse_image *coarse;
 } work;
 
 static rvx_status no_memory(const char *what, rvx_error *error)
@@ -109,6 +111,7 @@ static rvx_status images_pass(work *w, rvx_case_fingerprint *f, const rvx_datase
         if (status != RVX_OK)
             return status;
         box_widen(low, high, f, w, d->channel_count, z, count);
+        rvx__coarse_image_add(w->coarse, w->image_slab, f->size, z, count);
         slab_sample(w, d, count, SAMPLE_STREAM + (uint64_t)index, &rank, &pick);
     }
     for (int axis = 0; axis < 3; axis++)
@@ -159,7 +162,8 @@ static rvx_status case_fingerprint(work *w, rvx_case_fingerprint *f, const rvx_d
     share = share > SAMPLES_CASE_MAX ? SAMPLES_CASE_MAX : share < 1 ? 1 : share;
     w->sample_count = w->foreground < share ? w->foreground : share;
     w->samples = malloc((size_t)(w->sample_count * d->channel_count + 1) * sizeof *w->samples);
-    if (!w->samples) {
+    w->coarse = calloc(1, sizeof *w->coarse);
+    if (!w->samples || !w->coarse) {
         status = no_memory("intensity samples", error);
         goto cleanup;
     }
@@ -290,6 +294,18 @@ static rvx_status medians_find(rvx_fingerprint *f, rvx_error *error)
     return RVX_OK;
 }
 
+static rvx_status symmetry_find(rvx_fingerprint *f, const work *works, rvx_error *error)
+{
+    rvx_coarse_image **images = malloc((size_t)(f->case_count + 1) * sizeof *images);
+    if (!images)
+        return no_memory("coarse images", error);
+    for (int64_t i = 0; i < f->case_count; i++)
+        images[i] = works[i].coarse;
+    rvx__mirror_correlation(f->mirror_correlation, images, f->case_count);
+    free(images);
+    return RVX_OK;
+}
+
 rvx_status rvx__fingerprint_make(rvx_fingerprint *f, const rvx_dataset *d, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -317,9 +333,12 @@ rvx_status rvx__fingerprint_make(rvx_fingerprint *f, const rvx_dataset *d, rvx_e
         }
     RVX_TRY(intensities_find(f, d, works, error));
     RVX_TRY(medians_find(f, error));
+    RVX_TRY(symmetry_find(f, works, error));
 cleanup:
-    for (size_t i = 0; works && i < count; i++)
+    for (size_t i = 0; works && i < count; i++) {
         free(works[i].samples);
+        free(works[i].coarse);
+    }
     free(works);
     free(errors);
     if (status != RVX_OK)

@@ -35,6 +35,7 @@ typedef struct rvx_fingerprint {
     /* Median over cases of (voxels in the nonzero box) / (voxels); nnU-Net normalises inside the
      * nonzero mask below 0.75. */
     double nonzero_share;
+    double mirror_correlation[3]; /* x, y, z: see symmetry.h */
 } rvx_fingerprint;
 
 /* Reads every training case once for its labels and once for its images, and refuses what
