@@ -17,7 +17,7 @@ enum { MINUTES_DEFAULT = 8, STEPS_MIN = 100, STEPS_MAX = 250000, EDGE_MAX = 4096
  * that goes to steps; the rest is loading, validation and the final prediction. Measured with
  * unet3d at 16 .. 256 channels; constants, so that a plan depends on the data and the settings but
  * not on what else the machine was doing. */
-static const double flops_per_second[RVX_ISA_COUNT] = {4e9, 35e9, 65e9, 65e9};
+static const double flops_per_second[RVX_ISA_COUNT] = {4e9, 40e9, 90e9, 90e9};
 #define STEP_SHARE 0.75
 
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe)
