@@ -1,7 +1,7 @@
 /* The op row of the convolution: shape rule, cost and scratch. Kernels: see conv.h. */
 #include "kernels/conv.h"
 
-#include "kernels/conv_amx.h"
+#include "kernels/conv_amx_weight.h"
 #include "kernels/conv_plan.h"
 
 static const char axis_names[3] = {'d', 'h', 'w'};
@@ -76,19 +76,22 @@ static rvx_cost conv_cost(rvx_phase phase, const rvx_shape *in, const rvx_shape 
     return (rvx_cost){.flops = flops, .bytes = 4.0 * elements};
 }
 
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 static int64_t conv_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
                             const rvx_op_params *params, int threads)
 {
     rvx__correlation_plan plan;
     if (phase == RVX_BACKWARD_PARAMETERS)
-        return rvx__conv_weight_scratch(in, out, params, threads);
+        return larger(rvx__conv_weight_scratch(in, out, params, threads),
+                      rvx__amx_weight_scratch(0, in, out, params, threads));
     if (phase != RVX_FORWARD && phase != RVX_BACKWARD_DATA)
         return 0;
     rvx__correlation_plan_make(&plan, in, out, params, phase == RVX_BACKWARD_DATA, threads);
     const int64_t tiles =
         rvx__amx_scratch(phase == RVX_FORWARD ? RVX__AMX_CONV_FORWARD : RVX__AMX_CONV_DATA, in, out,
                          params, threads);
-    return plan.scratch_bytes > tiles ? plan.scratch_bytes : tiles;
+    return larger(plan.scratch_bytes, tiles);
 }
 
 const rvx_op rvx__op_conv = {
@@ -105,6 +108,6 @@ const rvx_op rvx__op_conv = {
     .cost = conv_cost,
     .scratch = conv_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_forward),
-            [RVX_BACKWARD_PARAMETERS] = RVX_CELLS(rvx__conv_backward_parameters),
+            [RVX_BACKWARD_PARAMETERS] = RVX_CELLS_AMX(rvx__conv_backward_parameters),
             [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_backward_data)},
 };

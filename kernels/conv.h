@@ -13,7 +13,7 @@
 
 RVX_DECLARE_KERNEL_AMX(rvx__conv_forward)
 RVX_DECLARE_KERNEL_AMX(rvx__conv_backward_data)
-RVX_DECLARE_KERNEL(rvx__conv_backward_parameters)
+RVX_DECLARE_KERNEL_AMX(rvx__conv_backward_parameters)
 
 /* Scratch bytes of one phase for `threads` threads. */
 int64_t rvx__conv_weight_scratch(const rvx_shape *in, const rvx_shape *out,

@@ -2,7 +2,7 @@
  * conv_transpose.h; the weight gradient stands in cpu/conv_weight.c. */
 #include "kernels/conv_transpose.h"
 
-#include "kernels/conv_amx.h"
+#include "kernels/conv_amx_weight.h"
 #include "kernels/cpu/conv_weight.h"
 
 static const char axis_names[3] = {'d', 'h', 'w'};
@@ -69,13 +69,13 @@ static int64_t conv_transpose_scratch(rvx_phase phase, const rvx_shape *in, cons
                                       const rvx_op_params *params, int threads)
 {
     const int64_t taps = (int64_t)params->kernel[0] * params->kernel[1] * params->kernel[2];
+    int64_t bytes, tiles;
     if (phase == RVX_BACKWARD_PARAMETERS) {
         const rvx__conv_weight_geometry g =
             rvx__conv_weight_geometry_of(&in[0], &out[0], params, true);
-        return rvx__conv_weight_bytes(&g, threads);
-    }
-    int64_t bytes, tiles;
-    if (phase == RVX_BACKWARD_DATA) {
+        bytes = rvx__conv_weight_bytes(&g, threads);
+        tiles = rvx__amx_weight_scratch(1, in, out, params, threads);
+    } else if (phase == RVX_BACKWARD_DATA) {
         bytes = 4 * rvx__transpose_weight_floats(taps, out[0].c, in[0].c);
         tiles = rvx__amx_scratch(RVX__AMX_TRANSPOSE_DATA, in, out, params, threads);
     } else if (phase == RVX_FORWARD) { /* and the folded input of one piece per thread */
@@ -101,6 +101,6 @@ const rvx_op rvx__op_conv_transpose = {
     .cost = conv_transpose_cost,
     .scratch = conv_transpose_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_transpose_forward),
-            [RVX_BACKWARD_PARAMETERS] = RVX_CELLS(rvx__conv_transpose_backward_parameters),
+            [RVX_BACKWARD_PARAMETERS] = RVX_CELLS_AMX(rvx__conv_transpose_backward_parameters),
             [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_transpose_backward_data)},
 };

@@ -12,7 +12,7 @@
 
 RVX_DECLARE_KERNEL_AMX(rvx__conv_transpose_forward)
 RVX_DECLARE_KERNEL_AMX(rvx__conv_transpose_backward_data)
-RVX_DECLARE_KERNEL(rvx__conv_transpose_backward_parameters)
+RVX_DECLARE_KERNEL_AMX(rvx__conv_transpose_backward_parameters)
 
 /* Voxels of x that one job takes; packed weights are padded to the widest vector of any
  * instruction set. */

@@ -286,6 +286,12 @@ int main(void)
         {.phase = RVX_BACKWARD_DATA, .bf16_source = true, .bf16_target = false, .extra_pitch = 5},
         {.phase = RVX_BACKWARD_DATA, .bf16_source = true, .bf16_target = true, .accumulate = true},
         {.phase = RVX_BACKWARD_DATA, .bf16_target = true, .accumulate = true, .extra_pitch = 1},
+        {.phase = RVX_BACKWARD_PARAMETERS, .bf16_source = true},
+        {.phase = RVX_BACKWARD_PARAMETERS,
+         .bf16_source = true,
+         .accumulate = true,
+         .extra_pitch = 3},
+        {.phase = RVX_BACKWARD_PARAMETERS, .bf16_source = true, .fold = true},
     };
     const test_suite *const both[] = {&conv_suite, &conv_transpose_suite};
     for (int isa = RVX_ISA_AMX; isa <= (int)rvx__isa_detect(); isa++)

@@ -3,6 +3,7 @@
 #include "kernels/conv.h"
 #include "kernels/conv_transpose.h"
 #include "kernels/cpu/amx/correlate.h"
+#include "kernels/cpu/amx/weight.h"
 
 static void forward(const rvx_call *call, rvx__amx_pass pass)
 {
@@ -76,4 +77,25 @@ void rvx__conv_transpose_backward_data_amx(const rvx_call *call)
         backward_data(call, RVX__AMX_TRANSPOSE_DATA);
     else
         rvx__conv_transpose_backward_data_avx512(call);
+}
+
+static int parameters_are_bf16(const rvx_call *call)
+{
+    return call->in[0].dtype == RVX_BF16 || call->grad_out[0].dtype == RVX_BF16;
+}
+
+void rvx__conv_backward_parameters_amx(const rvx_call *call)
+{
+    if (parameters_are_bf16(call))
+        rvx__amx_weight_gradient(call, 0, 1);
+    else
+        rvx__conv_backward_parameters_avx512(call);
+}
+
+void rvx__conv_transpose_backward_parameters_amx(const rvx_call *call)
+{
+    if (parameters_are_bf16(call))
+        rvx__amx_weight_gradient(call, 1, 1);
+    else
+        rvx__conv_transpose_backward_parameters_avx512(call);
 }

@@ -1,12 +1,11 @@
-/* The correlation engine on matrix tiles: see correlate.h and conv_amx.h. Owns: the walk of a task
- * and the register blocks. Invariant: a target is one sum over all its products in one order,
- * whatever block or task computes it. */
+/* The correlation engine on matrix tiles: see correlate.h and conv_amx.h. Owns: the walk of a task.
+ * Invariant: a target is one sum over all its products in one order, whatever block or task
+ * computes it. */
 #include "kernels/cpu/amx/correlate.h"
+#include "kernels/cpu/amx/block.h"
 #include "kernels/cpu/amx/tile.h"
 
 #include <omp.h>
-
-enum { TILE_FLOATS = RVX__AMX_ROWS * RVX__AMX_COLUMNS, BLOCK_TILES = 4 };
 
 typedef struct range {
     int64_t first, count;
@@ -23,15 +22,6 @@ typedef struct tap_class {
 typedef struct position {
     int64_t offset, y, x;
 } position;
-
-/* A register block: up to four tiles of sums, positions times target channels. */
-typedef struct block {
-    const rvx__amx_row *rows;
-    int64_t row_count, run_tiles;
-    int64_t position_bytes; /* from one position to the next */
-    int64_t offset[BLOCK_TILES];
-    float sum[BLOCK_TILES * TILE_FLOATS] __attribute__((aligned(64)));
-} block;
 
 /* What is computed between two packings, for one class and one panel. */
 typedef struct slab {
@@ -65,71 +55,6 @@ static range range_cut(range a, int64_t first, int64_t count)
     return (range){low, larger(0, high - low)};
 }
 
-/* ---- register blocks ------------------------------------------------------------------------ */
-
-/* Sums stand in tiles 0 to 3, positions in 4 (and 5), weights in 6 and 7. */
-#define TILE_PRODUCTS(positions, columns)                                                          \
-    for (const rvx__amx_row *row = b->rows, *end = row + b->row_count; row < end; row++) {         \
-        const uint16_t *from = row->source, *weight = row->weight;                                 \
-        for (int64_t k = b->run_tiles; k > 0; k--) {                                               \
-            PRODUCTS_##positions##_##columns from += RVX__AMX_DEPTH;                               \
-            weight += columns * RVX__AMX_TILE_ELEMENTS;                                            \
-        }                                                                                          \
-    }
-
-#define LOAD_SOURCE(tile, i) _tile_loadd(tile, from + b->offset[i], b->position_bytes);
-#define LOAD_WEIGHT(tile, i) _tile_loadd(tile, weight + i * RVX__AMX_TILE_ELEMENTS, 64);
-#define PRODUCTS_2_2                                                                               \
-    LOAD_SOURCE(4, 0)                                                                              \
-    LOAD_WEIGHT(6, 0)                                                                              \
-    _tile_dpbf16ps(0, 4, 6);                                                                       \
-    LOAD_WEIGHT(7, 1)                                                                              \
-    _tile_dpbf16ps(1, 4, 7);                                                                       \
-    LOAD_SOURCE(5, 1)                                                                              \
-    _tile_dpbf16ps(2, 5, 6);                                                                       \
-    _tile_dpbf16ps(3, 5, 7);
-#define PRODUCTS_1_2                                                                               \
-    LOAD_SOURCE(4, 0)                                                                              \
-    LOAD_WEIGHT(6, 0)                                                                              \
-    _tile_dpbf16ps(0, 4, 6);                                                                       \
-    LOAD_WEIGHT(7, 1)                                                                              \
-    _tile_dpbf16ps(1, 4, 7);
-#define PRODUCTS_1_1                                                                               \
-    LOAD_SOURCE(4, 0)                                                                              \
-    LOAD_WEIGHT(6, 0)                                                                              \
-    _tile_dpbf16ps(0, 4, 6);
-#define PRODUCTS_2_1 PRODUCTS_1_1 LOAD_SOURCE(5, 1) _tile_dpbf16ps(1, 5, 6);
-#define PRODUCTS_3_1 PRODUCTS_2_1 LOAD_SOURCE(7, 2) _tile_dpbf16ps(2, 7, 6);
-#define PRODUCTS_4_1 PRODUCTS_3_1 LOAD_SOURCE(4, 3) _tile_dpbf16ps(3, 4, 6);
-
-#define ZERO_1 _tile_zero(0);
-#define ZERO_2 ZERO_1 _tile_zero(1);
-#define ZERO_3 ZERO_2 _tile_zero(2);
-#define ZERO_4 ZERO_3 _tile_zero(3);
-#define STORE_1 _tile_stored(0, b->sum, 64);
-#define STORE_2 STORE_1 _tile_stored(1, b->sum + TILE_FLOATS, 64);
-#define STORE_3 STORE_2 _tile_stored(2, b->sum + 2 * TILE_FLOATS, 64);
-#define STORE_4 STORE_3 _tile_stored(3, b->sum + 3 * TILE_FLOATS, 64);
-
-#define BLOCK(positions, columns, tiles)                                                           \
-    static void block_##positions##_##columns(block *b)                                            \
-    {                                                                                              \
-        ZERO_##tiles TILE_PRODUCTS(positions, columns) STORE_##tiles                               \
-    }
-BLOCK(2, 2, 4)
-BLOCK(1, 2, 2)
-BLOCK(4, 1, 4)
-BLOCK(3, 1, 3)
-BLOCK(2, 1, 2)
-BLOCK(1, 1, 1)
-
-typedef void (*block_kernel)(block *b);
-
-/* By columns and positions. */
-static const block_kernel block_kernels[RVX__AMX_PANEL + 1][BLOCK_TILES + 1] = {
-    [1] = {[1] = block_1_1, [2] = block_2_1, [3] = block_3_1, [4] = block_4_1},
-    [2] = {[1] = block_1_2, [2] = block_2_2}};
-
 /* ---- targets -------------------------------------------------------------------------------- */
 
 /* `count` sums of one row of targets, from position (y, x) on. */
@@ -142,7 +67,7 @@ static inline __attribute__((always_inline)) void sums_store(const slab *s, cons
     for (int64_t i = 0; i < count; i++, to += s->target_bytes, sum += RVX__AMX_COLUMNS)
         for (int64_t t = 0; t < columns; t++) {
             char *at = to + t * RVX__AMX_COLUMNS * (is_bf16 ? 2 : 4);
-            __m512 v = _mm512_add_ps(_mm512_load_ps(sum + t * TILE_FLOATS), s->bias[t]);
+            __m512 v = _mm512_add_ps(_mm512_load_ps(sum + t * RVX__AMX_TILE_FLOATS), s->bias[t]);
             if (accumulate)
                 v = _mm512_add_ps(v, numbers_load(at, is_bf16, s->mask[t]));
             numbers_store(at, is_bf16, v, s->mask[t]);
@@ -187,19 +112,19 @@ static void position_next(const slab *s, position *p)
 
 static void plane_run(const slab *s, const rvx__amx_row *rows, int64_t row_count)
 {
-    const int64_t most = BLOCK_TILES / s->column_tiles;
-    block b = {.rows = rows, .row_count = row_count, .run_tiles = s->class->run_tiles};
+    const int64_t most = RVX__AMX_BLOCK_TILES / s->column_tiles;
+    rvx__amx_block b = {.rows = rows, .row_count = row_count, .run_tiles = s->class->run_tiles};
     b.position_bytes = 2 * s->position_elements;
     for (position p = {.offset = s->offset}; p.y < s->q[1].count;) {
-        position at[BLOCK_TILES];
+        position at[RVX__AMX_BLOCK_TILES];
         int64_t count = 0;
         for (; count < most && p.y < s->q[1].count; position_next(s, &p)) {
             b.offset[count] = p.offset;
             at[count++] = p;
         }
-        block_kernels[s->column_tiles][count](&b);
+        rvx__amx_block_run(&b, count, s->column_tiles);
         for (int64_t i = 0; i < count; i++)
-            tile_store(s, b.sum + i * s->column_tiles * TILE_FLOATS, &at[i]);
+            tile_store(s, b.sum + i * s->column_tiles * RVX__AMX_TILE_FLOATS, &at[i]);
     }
 }
 
