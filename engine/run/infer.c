@@ -34,6 +34,7 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
                        config->in_channels};
     rvx_value logits[RVX_STAGES_MAX] = {RVX_NO_VALUE};
     RVX_TRY(rvx__model_config_check(config, error));
+    rvx__graph_set_storage(made->graph, options->storage);
     made->image = rvx__input(made->graph, "image", shape, RVX_F32);
     model->build(made->graph, made->image, &finest, logits);
     made->logits = logits[0];

@@ -21,6 +21,7 @@ typedef struct rvx_inference_options {
     bool mirror[3]; /* average over flips along these axes: d, h, w */
     int threads;
     rvx_isa isa;
+    rvx_dtype storage;    /* of activations: RVX_F32 or RVX_BF16 */
     int64_t budget_bytes; /* 0: none */
 } rvx_inference_options;
 

@@ -51,7 +51,7 @@ typedef enum rvx_memory_policy {
     RVX_MEMORY_CHECKPOINT,
     RVX_MEMORY_REVERSIBLE
 } rvx_memory_policy;
-typedef enum rvx_storage { RVX_STORAGE_F32, RVX_STORAGE_BF16 } rvx_storage;
+typedef enum rvx_storage { RVX_STORAGE_F32 = RVX_F32, RVX_STORAGE_BF16 = RVX_BF16 } rvx_storage;
 
 typedef struct rvx_recipe {
     int64_t format_version;

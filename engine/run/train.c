@@ -127,6 +127,17 @@ cleanup:
     return status;
 }
 
+/* Policies that the planner does not have are refused before any case is loaded. */
+static rvx_status check_policy(const rvx_recipe *recipe, rvx_error *error)
+{
+    int policy = recipe->memory.policy;
+    if (policy == RVX_MEMORY_AUTO || policy == RVX_MEMORY_STORE)
+        return RVX_OK;
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                     "plan: memory.policy \"%s\" cannot be run yet; use \"auto\" or \"store\"",
+                     policy == RVX_MEMORY_REVERSIBLE ? "reversible" : "checkpoint");
+}
+
 static rvx_status build_session(trainer *t, rvx_error *error)
 {
     const rvx_recipe *recipe = t->recipe;
@@ -135,6 +146,7 @@ static rvx_status build_session(trainer *t, rvx_error *error)
     t->graph = rvx__graph_create();
     if (!t->graph)
         return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
+    rvx__graph_set_storage(t->graph, (rvx_dtype)recipe->memory.storage);
     rvx_shape shape = {recipe->patch.batch, t->patch[0], t->patch[1], t->patch[2],
                        recipe->network.in_channels};
     t->image = rvx__input(t->graph, "image", shape, RVX_F32);
@@ -161,7 +173,8 @@ static rvx_status build_session(trainer *t, rvx_error *error)
                                        .tile_step = recipe->inference.tile_step,
                                        .gaussian = recipe->inference.gaussian,
                                        .threads = t->job->threads,
-                                       .isa = t->job->isa};
+                                       .isa = t->job->isa,
+                                       .storage = (rvx_dtype)recipe->memory.storage};
     return rvx__inference_create(&t->inference, t->job->model, &t->job->config, &inference, error);
 }
 
@@ -455,6 +468,7 @@ rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
     t.mean_loss = t.ema_dice = t.best_ema_dice = (double)NAN;
     t.status = (rvx_train_status){.loss = (double)NAN, .dice = (double)NAN, .seconds_left = -1};
     rvx__train_optimizer(&t.optimizer, job->recipe);
+    RVX_TRY(check_policy(job->recipe, error));
     RVX_TRY(rvx__model_config_check(&job->config, error));
     RVX_TRY(load_cases(&t, error));
     RVX_TRY(build_session(&t, error));

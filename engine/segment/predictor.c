@@ -64,6 +64,7 @@ static rvx_status prepare(rvx_predictor *p, const int64_t size[3], rvx_error *er
         .gaussian = recipe->inference.gaussian,
         .threads = p->options.threads,
         .isa = p->options.isa,
+        .storage = (rvx_dtype)recipe->memory.storage,
         .budget_bytes = p->options.budget_bytes};
     for (int a = 0; a < 3; a++) {
         options.patch[a] = patch[a];
