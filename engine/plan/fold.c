@@ -154,7 +154,7 @@ rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error)
     f.out->node_capacity = nodes_max;
     for (int32_t n = 0; n < graph->node_count; n++) {
         const rvx_node *node = &graph->nodes[n];
-        folds[n] = plan->needed[n] && (node->op->flags & RVX_OP_FOLDABLE) &&
+        folds[n] = !plan->options.plain && plan->needed[n] && (node->op->flags & RVX_OP_FOLDABLE) &&
                    !is_wanted(plan, node->out[0]) && all_consumers_fold(plan, node->out[0], true);
     }
     if (fold_nodes(plan, &f, folds) != RVX_OK) {

@@ -87,7 +87,7 @@ static bool is_taken(const rvx_plan *plan, int32_t root, int64_t first, int64_t 
 /* Lets `target` take over the memory of `source`, if that dies with this step. */
 static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t step)
 {
-    if (source < 0 || plan->instances[source].last_step > step)
+    if (plan->options.plain || source < 0 || plan->instances[source].last_step > step)
         return false;
     const rvx_value_info *t = info_of(plan, target), *o = info_of(plan, source);
     if (memcmp(&t->shape, &o->shape, sizeof t->shape) != 0 ||
@@ -121,7 +121,7 @@ static bool gather_in_place(rvx_plan *plan, const rvx_step *step)
  * wider) stay in the step and are copied. */
 static bool place_gather(rvx_plan *plan, rvx_step *step)
 {
-    if (gather_in_place(plan, step)) {
+    if (!plan->options.plain && gather_in_place(plan, step)) {
         memset(step->in, -1, sizeof step->in);
         return true;
     }
@@ -133,8 +133,8 @@ static bool place_gather(rvx_plan *plan, rvx_step *step)
         int64_t first, count = info_of(plan, step->in[i])->shape.c;
         int32_t root = locate(plan, step->in[i], &first);
         rvx_buffer *buffer = &plan->buffers[root];
-        if (root != whole && !buffer->persistent && first == 0 && buffer->shape.c == count &&
-            buffer->dtype == plan->buffers[whole].dtype) {
+        if (!plan->options.plain && root != whole && !buffer->persistent && first == 0 &&
+            buffer->shape.c == count && buffer->dtype == plan->buffers[whole].dtype) {
             buffer->parent = whole;
             buffer->channel_offset = channel;
         }
