@@ -187,55 +187,46 @@ static rvx_status in_run(char path[RVX_PATH_BYTES], const trainer *t, const char
 /* ---- checkpoints -------------------------------------------------------------------------------
  */
 
-static rvx_status plan_metadata(rvx_text *text, const trainer *t, rvx_metadata metadata[1],
-                                rvx_error *error)
+/* RUN/name with the parameters and `slots` optimiser slots; with `counters` also what resuming
+ * needs. */
+static rvx_status save(trainer *t, const char *name, const char *kind, int slots, bool counters,
+                       rvx_error *error)
 {
-    rvx_status status = rvx__recipe_print(text, t->recipe, error);
-    metadata[0] = (rvx_metadata){RVX_PLAN_KEY, text->data};
+    rvx_status status = RVX_OK;
+    rvx_weights weights = {0};
+    rvx_text plan = {0};
+    char path[RVX_PATH_BYTES];
+    RVX_TRY(in_run(path, t, name, error));
+    RVX_TRY(rvx__recipe_print(&plan, t->recipe, error));
+    RVX_TRY(rvx__weights_export(&weights, t->session, slots, 4, error));
+    if (counters) {
+        rvx_stored_tensor *extra = weights.tensors + weights.count;
+        extra[0] = rvx__stored_integer("training/step", &t->step);
+        extra[1] = rvx__stored_number("training/mean_loss", &t->mean_loss);
+        extra[2] = rvx__stored_number("training/ema_dice", &t->ema_dice);
+        extra[3] = rvx__stored_number("training/best_ema_dice", &t->best_ema_dice);
+        weights.count += 4;
+    }
+    const rvx_metadata metadata = {RVX_PLAN_KEY, plan.data};
+    RVX_TRY(rvx__checkpoint_save(path, kind, weights.tensors, weights.count, &metadata, 1, error));
+cleanup:
+    rvx__weights_free(&weights);
+    rvx__text_free(&plan);
     return status;
 }
 
 static rvx_status save_latest(trainer *t, rvx_error *error)
 {
-    rvx_status status = RVX_OK;
-    rvx_weights weights = {0};
-    rvx_text plan = {0};
-    rvx_metadata metadata[1];
-    char path[RVX_PATH_BYTES];
-    RVX_TRY(rvx__log_sync(t->log, error));
-    RVX_TRY(in_run(path, t, "latest.safetensors", error));
-    RVX_TRY(plan_metadata(&plan, t, metadata, error));
-    RVX_TRY(
-        rvx__weights_export(&weights, t->session, rvx__optimizer_slots(&t->optimizer), 4, error));
-    rvx_stored_tensor *extra = weights.tensors + weights.count;
-    extra[0] = rvx__stored_integer("training/step", &t->step);
-    extra[1] = rvx__stored_number("training/mean_loss", &t->mean_loss);
-    extra[2] = rvx__stored_number("training/ema_dice", &t->ema_dice);
-    extra[3] = rvx__stored_number("training/best_ema_dice", &t->best_ema_dice);
-    RVX_TRY(rvx__checkpoint_save(path, RVX_KIND_CHECKPOINT, weights.tensors, weights.count + 4,
-                                 metadata, 1, error));
-cleanup:
-    rvx__weights_free(&weights);
-    rvx__text_free(&plan);
-    return status;
+    rvx_status status =
+        rvx__log_sync(t->log, error); /* the log must not fall behind the checkpoint */
+    int slots = rvx__optimizer_slots(&t->optimizer);
+    return status == RVX_OK ? save(t, "latest.safetensors", RVX_KIND_CHECKPOINT, slots, true, error)
+                            : status;
 }
 
 static rvx_status save_best(trainer *t, rvx_error *error)
 {
-    rvx_status status = RVX_OK;
-    rvx_weights weights = {0};
-    rvx_text plan = {0};
-    rvx_metadata metadata[1];
-    char path[RVX_PATH_BYTES];
-    RVX_TRY(in_run(path, t, "best.safetensors", error));
-    RVX_TRY(plan_metadata(&plan, t, metadata, error));
-    RVX_TRY(rvx__weights_export(&weights, t->session, 0, 0, error));
-    RVX_TRY(rvx__checkpoint_save(path, RVX_KIND_MODEL, weights.tensors, weights.count, metadata, 1,
-                                 error));
-cleanup:
-    rvx__weights_free(&weights);
-    rvx__text_free(&plan);
-    return status;
+    return save(t, "best.safetensors", RVX_KIND_MODEL, 0, false, error);
 }
 
 /* The plan that a checkpoint was trained with must be the one in hand, word for word. */
