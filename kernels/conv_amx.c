@@ -136,8 +136,9 @@ void rvx__amx_plan_make(rvx__amx_plan *plan, rvx__amx_pass pass, const rvx_shape
 int64_t rvx__amx_scratch(rvx__amx_pass pass, const rvx_shape *in, const rvx_shape *out,
                          const rvx_op_params *params, int threads)
 {
+    const int convolution = pass == RVX__AMX_CONV_FORWARD || pass == RVX__AMX_CONV_DATA;
     int64_t bytes = 0;
-    for (int64_t parts = 1; parts <= 3; parts += 2) {
+    for (int64_t parts = 1; parts <= (convolution ? 3 : 1); parts += 2) {
         rvx__amx_plan plan;
         rvx__amx_plan_make(&plan, pass, in, out, params, parts, threads);
         bytes = larger(bytes, plan.scratch_bytes);

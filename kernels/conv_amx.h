@@ -62,7 +62,7 @@ void rvx__amx_plan_make(rvx__amx_plan *plan, rvx__amx_pass pass, const rvx_shape
                         const rvx_shape *out, const rvx_op_params *params, int64_t parts,
                         int threads);
 
-/* The larger scratch of the two numbers of parts. */
+/* The larger scratch of the two numbers of parts; transposed convolutions know one only. */
 int64_t rvx__amx_scratch(rvx__amx_pass pass, const rvx_shape *in, const rvx_shape *out,
                          const rvx_op_params *params, int threads);
 

@@ -88,11 +88,7 @@ void rvx__amx_weight_plan_make(rvx__amx_weight_plan *plan, int transposed, const
 int64_t rvx__amx_weight_scratch(int transposed, const rvx_shape *in, const rvx_shape *out,
                                 const rvx_op_params *params, int threads)
 {
-    int64_t bytes = 0;
-    for (int64_t parts = 1; parts <= 3; parts += 2) {
-        rvx__amx_weight_plan plan;
-        rvx__amx_weight_plan_make(&plan, transposed, in, out, params, parts, threads);
-        bytes = larger(bytes, plan.scratch_bytes);
-    }
-    return bytes;
+    rvx__amx_weight_plan plan;
+    rvx__amx_weight_plan_make(&plan, transposed, in, out, params, 1, threads);
+    return plan.scratch_bytes;
 }
