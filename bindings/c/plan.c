@@ -13,12 +13,12 @@
 
 enum { MINUTES_DEFAULT = 8, STEPS_MIN = 100, STEPS_MAX = 250000, EDGE_MAX = 4096 };
 
-/* Sustained work of one thread in a training step, all costs included, and the share of the time
- * that goes to steps; the rest is loading, validation and the final prediction. Measured with
- * unet3d at 16 .. 256 channels; constants, so that a plan depends on the data and the settings but
- * not on what else the machine was doing. */
+/* Sustained work of one thread in a training step, and the share of the time that goes to steps and
+ * validations; the rest is loading, checkpoints and the final prediction. Measured with unet3d at
+ * 16 .. 256 channels; constants, so that a plan depends on the data and the settings but not on
+ * what else the machine was doing. */
 static const double flops_per_second[RVX_ISA_COUNT] = {4e9, 40e9, 90e9, 90e9};
-#define STEP_SHARE 0.75
+#define STEP_SHARE 0.8
 
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe)
 {
@@ -222,6 +222,23 @@ cleanup:
     return status;
 }
 
+/* FLOPs of one validation: every case of the fold in tiles, forward only. */
+static double validation_flops(const rvx_recipe *recipe, const int64_t median[3],
+                               int64_t case_count, double flops)
+{
+    if (recipe->fold.index < 0)
+        return 0;
+    double tiles = 1;
+    for (int axis = 0; axis < 3 && !recipe->patch.whole; axis++) {
+        double patch = (double)recipe->patch.size[axis];
+        double rest = fmax((double)median[axis] - patch, 0);
+        tiles *= 1 + ceil(rest / (patch * recipe->inference.tile_step));
+    }
+    double cases = ceil((double)case_count / (double)recipe->fold.count);
+    double forward = flops / (3 * (double)recipe->patch.batch); /* backward is twice that */
+    return cases * tiles * forward;
+}
+
 /* Two leading digits: a plan should not suggest more precision than the estimate has. */
 static int64_t steps_round(double steps)
 {
@@ -229,26 +246,32 @@ static int64_t steps_round(double steps)
     return (int64_t)(floor(steps / unit) * unit);
 }
 
-static rvx_status steps_apply(rvx_recipe *recipe, const rvx_model *model,
-                              const rvx_plan_settings *settings, rvx_error *error)
+/* Steps that fit the time, and how often to validate: ten times, or less often where that would
+ * take more than a quarter of all work. */
+static rvx_status steps_apply(rvx_recipe *recipe, const rvx_model *model, const int64_t median[3],
+                              int64_t case_count, const rvx_plan_settings *settings,
+                              rvx_error *error)
 {
     rvx_status status;
     double flops = 0;
     RVX_TRY(step_flops(&flops, model, recipe, error));
-    if (settings->steps > 0) {
-        recipe->training.steps = settings->steps;
-    } else {
-        double minutes = settings->minutes > 0 ? settings->minutes : MINUTES_DEFAULT;
-        double rate = flops_per_second[rvx__isa_detect()] *
-                      (double)rvx__facade_thread_count(settings->threads);
-        double steps = STEP_SHARE * 60 * minutes * rate / fmax(flops, 1);
-        recipe->training.steps = steps_round(fmin(fmax(steps, STEPS_MIN), STEPS_MAX));
+    double validation = validation_flops(recipe, median, case_count, flops);
+    double minutes = settings->minutes > 0 ? settings->minutes : MINUTES_DEFAULT;
+    double budget = 60 * minutes * STEP_SHARE * flops_per_second[rvx__isa_detect()] *
+                    (double)rvx__facade_thread_count(settings->threads);
+    if (settings->steps > 0)
+        budget = 4. / 3 * (double)settings->steps * flops;
+    double validations = fmin(10, fmax(1, floor(0.25 * budget / fmax(validation, 1))));
+    int64_t steps = settings->steps;
+    if (steps == 0) {
+        double fitting = (budget - validations * validation) / fmax(flops, 1);
+        steps = steps_round(fmin(fmax(fitting, STEPS_MIN), STEPS_MAX));
     }
-    /* A log line twenty times in a run, a validation and a checkpoint ten times. */
-    int64_t steps = recipe->training.steps;
+    int64_t every = (int64_t)ceil((double)steps / validations);
+    recipe->training.steps = steps;
     recipe->training.steps_per_epoch = steps >= 20 ? steps / 20 : 1;
-    recipe->training.validation_every = steps >= 10 ? steps / 10 : 1;
-    recipe->training.checkpoint_every = recipe->training.validation_every;
+    recipe->training.validation_every = every;
+    recipe->training.checkpoint_every = steps >= 10 ? steps / 10 : 1;
     if (recipe->optimizer.warmup_steps >= steps)
         recipe->optimizer.warmup_steps = 0;
 cleanup:
@@ -260,13 +283,14 @@ static rvx_status settings_apply(rvx_recipe *recipe, const rvx_model *model,
                                  rvx_error *error)
 {
     rvx_status status;
-    int64_t width_first = recipe->network.widths[0], width_max = 256;
+    int64_t width_first = recipe->network.widths[0], width_max = 256, median[3];
     memset(recipe->network.name, 0, sizeof recipe->network.name);
     strncpy(recipe->network.name, model->name, sizeof recipe->network.name - 1);
     recipe->network.deep_supervision = model->defaults.deep_supervision;
     recipe->patch.whole = settings->patch_whole != 0;
+    RVX_TRY(median_size(median, facts, error));
     if (recipe->patch.whole) {
-        RVX_TRY(median_size(recipe->patch.size, facts, error));
+        memcpy(recipe->patch.size, median, sizeof median);
         recipe->patch.batch = 1;
     }
     if (settings->patch[0])
@@ -276,7 +300,7 @@ static rvx_status settings_apply(rvx_recipe *recipe, const rvx_model *model,
     RVX_TRY(widths_apply(recipe, settings, error));
     RVX_TRY(fold_apply(recipe, settings->fold, error));
     RVX_TRY(rvx__recipe_check(recipe, error));
-    RVX_TRY(steps_apply(recipe, model, settings, error));
+    RVX_TRY(steps_apply(recipe, model, median, facts->case_count, settings, error));
     status = rvx__recipe_check(recipe, error);
 cleanup:
     return status;

@@ -13,8 +13,8 @@ static const rvx_cli_option options_table[] = {
     {"--out", "RUN", "folder of the run", RVX_CLI_TEXT, .offset = AT(out), .required = true},
     {"--plan", "FILE", "a plan of 'revoxel plan'; options below that contradict it are refused",
      RVX_CLI_TEXT, .offset = AT(plan_file)},
-    {"--resume", NULL, "go on from RUN's last checkpoint, bit for bit", RVX_CLI_FLAG,
-     .offset = AT(resume)},
+    {"--resume", NULL, "go on from RUN's last checkpoint, bit for bit; without one, from the start",
+     RVX_CLI_FLAG, .offset = AT(resume)},
 #define RVX_PLAN_OPTION(name, value, help, kind, field, min, max, word, word_value)                \
     {name, value, help, kind, .offset = AT(plan.field), min, max, word, word_value},
 #include "bindings/cli/plan_options.def"
