@@ -81,6 +81,22 @@ static bool ends_with_channel(const char *name, int64_t stem, const char *suffix
     return stem > 5 && strncmp(name + stem - 5, suffix, 5) == 0;
 }
 
+static rvx_status channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
+                               rvx_error *error);
+
+/* A channel more than the model knows: segmenting the first ones only would be a guess. */
+static rvx_status check_channels(const prediction *p, const char *first, rvx_error *error)
+{
+    char beyond[RVX_PATH_BYTES];
+    int channels = p->model.config.in_channels;
+    rvx_status status = channel_path(beyond, first, channels, error);
+    if (status == RVX_OK && rvx__path_exists(beyond))
+        status =
+            rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: is there, but the model has %d channel%s: %s",
+                      beyond, channels, channels == 1 ? "" : "s", p->model.path);
+    return status;
+}
+
 static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
 {
     const char *name = rvx__path_name(path);
@@ -90,9 +106,12 @@ static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
                          "%s: expected a name that ends in .nii or .nii.gz", path);
     if (!rvx__path_exists(path))
         return rvx__fail(error, RVX_ERROR_IO, "%s: no such file", path);
-    if (ends_with_channel(name, stem, "_0000"))
+    if (ends_with_channel(name, stem, "_0000")) {
         stem -= 5;
-    else if (p->model.config.in_channels > 1)
+        rvx_status status = check_channels(p, path, error);
+        if (status != RVX_OK)
+            return status;
+    } else if (p->model.config.in_channels > 1)
         return rvx__fail(
             error, RVX_ERROR_ARGUMENT,
             "%s: the model has %d channels: name the file CASE_0000, its other channels "
