@@ -69,6 +69,16 @@ static rvx_status check_dataset(const training *t, rvx_error *error)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "plan: loss.ignore_label is %lld, that of the dataset %s is %d (-1: none)",
                          (long long)t->recipe.loss.ignore_label, d->path, d->ignore_label);
+    for (int k = 0; k < d->class_count; k++)
+        if (strcmp(t->recipe.labels[k], d->class_names[k]) != 0)
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "plan: labels: %d is \"%s\", in the dataset %s it is \"%s\"", k,
+                             t->recipe.labels[k], d->path, d->class_names[k]);
+    for (int i = 0; i < d->channel_count; i++)
+        if (strcmp(t->recipe.channel_names[i], d->channel_names[i]) != 0)
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "plan: channel_names: %d is \"%s\", in the dataset %s it is \"%s\"", i,
+                             t->recipe.channel_names[i], d->path, d->channel_names[i]);
     return RVX_OK;
 }
 
