@@ -70,3 +70,12 @@ rvx_status rvx__cases_load(rvx_case *cases, const rvx_dataset *dataset, const rv
     }
     return RVX_OK;
 }
+
+int64_t rvx__cases_bytes(const rvx_case *cases, int64_t count)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < count; i++)
+        bytes += rvx__shape_count(cases[i].shape) * (int64_t)sizeof(float) +
+                 rvx__shape_voxels(cases[i].shape);
+    return bytes;
+}

@@ -27,4 +27,7 @@ rvx_status rvx__cases_load(rvx_case *cases, const rvx_dataset *dataset, const rv
                            const rvx_recipe *recipe, rvx_case_poll poll, void *context,
                            rvx_error *error);
 
+/* What the cases hold in memory: images and labels. */
+int64_t rvx__cases_bytes(const rvx_case *cases, int64_t count);
+
 #endif

@@ -4,6 +4,7 @@
 #include "engine/run/log.h"
 #include "engine/run/optimizer.h"
 #include "engine/run/tensorboard.h"
+#include "engine/run/train_plan.h"
 #include "engine/run/validate.h"
 #include "engine/run/weights.h"
 
@@ -19,12 +20,9 @@ typedef struct trainer {
     rvx_names train_names, validation_names;
     rvx_case *cases, *validation_cases;
     int64_t patch[3]; /* d, h, w */
-    rvx_graph *graph;
-    rvx_plan *plan;
+    rvx_train_plan step_plan;
     rvx_session *session;
     rvx_inference *inference; /* validation; NULL without validation cases */
-    rvx_value image;
-    rvx_supervision supervision;
     rvx_optimizer optimizer;
     rvx_loader *loader;
     rvx_log *log;
@@ -138,44 +136,41 @@ static rvx_status check_policy(const rvx_recipe *recipe, rvx_error *error)
                      policy == RVX_MEMORY_REVERSIBLE ? "reversible" : "checkpoint");
 }
 
-static rvx_status build_session(trainer *t, rvx_error *error)
+/* The network that validates; adds to `bytes` what it takes for the largest case. */
+static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
 {
     const rvx_recipe *recipe = t->recipe;
-    rvx_value logits[RVX_STAGES_MAX] = {RVX_NO_VALUE};
-    rvx__patch_find(t->patch, recipe, t->cases, t->train_names.count);
-    t->graph = rvx__graph_create();
-    if (!t->graph)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
-    rvx__graph_set_storage(t->graph, (rvx_dtype)recipe->memory.storage);
-    rvx_shape shape = {recipe->patch.batch, t->patch[0], t->patch[1], t->patch[2],
-                       recipe->network.in_channels};
-    t->image = rvx__input(t->graph, "image", shape, RVX_F32);
-    int count = t->job->model->build(t->graph, t->image, &t->job->config, logits);
-    rvx_loss loss = {.ignore_label = (int)recipe->loss.ignore_label,
-                     .include_background = recipe->loss.include_background,
-                     .weight = 1,
-                     .smooth = (float)recipe->loss.smooth};
-    t->supervision = rvx__supervise(t->graph, logits, count, loss);
-    rvx_plan_options options = {.isa = t->job->isa,
-                                .threads = t->job->threads,
-                                .loss_count = t->supervision.count,
-                                .output_count = t->supervision.count,
-                                .optimizer_slots = rvx__optimizer_slots(&t->optimizer),
-                                .budget_bytes = recipe->memory.budget_bytes};
-    memcpy(options.losses, t->supervision.losses, sizeof t->supervision.losses);
-    memcpy(options.outputs, t->supervision.losses, sizeof t->supervision.losses);
-    rvx_status status = rvx__plan_create(&t->plan, t->graph, &options, error);
-    if (status == RVX_OK)
-        status = rvx__session_create(&t->session, t->plan, error);
-    if (status != RVX_OK || t->validation_names.count == 0)
-        return status;
+    int64_t most = 0;
     rvx_inference_options inference = {.patch = {t->patch[0], t->patch[1], t->patch[2]},
                                        .tile_step = recipe->inference.tile_step,
                                        .gaussian = recipe->inference.gaussian,
                                        .threads = t->job->threads,
                                        .isa = t->job->isa,
                                        .storage = (rvx_dtype)recipe->memory.storage};
-    return rvx__inference_create(&t->inference, t->job->model, &t->job->config, &inference, error);
+    if (t->validation_names.count == 0)
+        return RVX_OK;
+    rvx_status status =
+        rvx__inference_create(&t->inference, t->job->model, &t->job->config, &inference, error);
+    for (int64_t i = 0; i < t->validation_names.count && status == RVX_OK; i++) {
+        const rvx_shape s = t->validation_cases[i].shape;
+        int64_t needed = rvx__inference_bytes(t->inference, (int64_t[]){s.d, s.h, s.w});
+        most = needed > most ? needed : most;
+    }
+    *bytes += most;
+    return status;
+}
+
+static rvx_status build_session(trainer *t, rvx_error *error)
+{
+    rvx_status status;
+    int64_t held = rvx__cases_bytes(t->cases, t->train_names.count) +
+                   rvx__cases_bytes(t->validation_cases, t->validation_names.count);
+    rvx__patch_find(t->patch, t->recipe, t->cases, t->train_names.count);
+    RVX_TRY(build_validation(t, &held, error));
+    RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
+    RVX_TRY(rvx__session_create(&t->session, t->step_plan.plan, error));
+cleanup:
+    return status;
 }
 
 static rvx_status in_run(char path[RVX_PATH_BYTES], const trainer *t, const char *name,
@@ -268,6 +263,17 @@ cleanup:
     return status;
 }
 
+/* A run that is there is only touched to be resumed. Asked before anything that takes time. */
+static rvx_status check_run(const trainer *t, rvx_error *error)
+{
+    char path[RVX_PATH_BYTES];
+    rvx_status status = in_run(path, t, "latest.safetensors", error);
+    if (status == RVX_OK && !t->job->resume && rvx__path_exists(path))
+        status = rvx__fail(error, RVX_ERROR_ARGUMENT,
+                           "%s: exists; resume this run (--resume) or choose another folder", path);
+    return status;
+}
+
 static rvx_status open_run(trainer *t, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -275,9 +281,6 @@ static rvx_status open_run(trainer *t, rvx_error *error)
     RVX_TRY(rvx__directory_create(t->job->run, error));
     RVX_TRY(in_run(path, t, "latest.safetensors", error));
     bool exists = rvx__path_exists(path);
-    if (exists && !t->job->resume)
-        RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT,
-                          "%s: exists; resume this run (--resume) or choose another folder", path));
     if (exists)
         RVX_TRY(load_latest(t, error));
     else
@@ -312,11 +315,11 @@ static void shrink_labels(rvx_tensor out, const uint8_t *labels, const int64_t p
 
 static void upload(trainer *t, const rvx_batch *batch)
 {
-    rvx_tensor image = rvx__session_tensor(t->session, t->image);
+    rvx_tensor image = rvx__session_tensor(t->session, t->step_plan.image);
     memcpy(image.data, batch->image, (size_t)rvx__shape_count(image.shape) * sizeof(float));
-    for (int i = 0; i < t->supervision.count; i++)
-        shrink_labels(rvx__session_tensor(t->session, t->supervision.labels[i]), batch->labels,
-                      t->patch);
+    for (int i = 0; i < t->step_plan.supervision.count; i++)
+        shrink_labels(rvx__session_tensor(t->session, t->step_plan.supervision.labels[i]),
+                      batch->labels, t->patch);
 }
 
 static rvx_status train_step(trainer *t, rvx_error *error)
@@ -326,8 +329,8 @@ static rvx_status train_step(trainer *t, rvx_error *error)
     rvx_status status = rvx__session_run(t->session, poll_work, t, error);
     if (status != RVX_OK)
         return status;
-    for (int i = 0; i < t->supervision.count; i++) {
-        rvx_tensor scalar = rvx__session_tensor(t->session, t->supervision.losses[i]);
+    for (int i = 0; i < t->step_plan.supervision.count; i++) {
+        rvx_tensor scalar = rvx__session_tensor(t->session, t->step_plan.supervision.losses[i]);
         loss += (double)*rvx__f32(&scalar);
     }
     double rate = rvx__optimizer_rate(&t->optimizer, t->step);
@@ -461,6 +464,7 @@ rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
     rvx__train_optimizer(&t.optimizer, job->recipe);
     RVX_TRY(check_policy(job->recipe, error));
     RVX_TRY(rvx__model_config_check(&job->config, error));
+    RVX_TRY(check_run(&t, error));
     RVX_TRY(load_cases(&t, error));
     RVX_TRY(build_session(&t, error));
     RVX_TRY(open_run(&t, error));
@@ -475,8 +479,7 @@ cleanup:
     rvx__tensorboard_close(t.board);
     rvx__inference_free(t.inference);
     rvx__session_free(t.session);
-    rvx__plan_free(t.plan);
-    rvx__graph_free(t.graph);
+    rvx__train_plan_free(&t.step_plan);
     for (int64_t i = 0; i < t.train_names.count && t.cases; i++)
         rvx__case_free(&t.cases[i]);
     for (int64_t i = 0; i < t.validation_names.count && t.validation_cases; i++)

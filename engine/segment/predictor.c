@@ -5,6 +5,7 @@
 #include "engine/run/weights.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,66 @@ void rvx__predictor_free(rvx_predictor *predictor)
     free(predictor);
 }
 
+static void tile_options(rvx_inference_options *options, const rvx_predictor *p,
+                         const int64_t patch[3])
+{
+    const rvx_recipe *recipe = p->recipe;
+    *options = (rvx_inference_options){
+        .tile_step = p->options.tile_step > 0 ? p->options.tile_step : recipe->inference.tile_step,
+        .gaussian = recipe->inference.gaussian,
+        .threads = p->options.threads,
+        .isa = p->options.isa,
+        .storage = (rvx_dtype)recipe->memory.storage};
+    for (int a = 0; a < 3; a++) {
+        options->patch[a] = patch[a];
+        options->mirror[a] = (p->options.mirror || recipe->inference.mirror) &&
+                             recipe->augmentation.mirror_axes[2 - a];
+    }
+}
+
+static double mebibytes(int64_t bytes) { return (double)bytes / 0x1p20; }
+
+/* One sentence: what a case of that size would fit in. */
+static void advise(char *text, size_t text_bytes, const rvx_predictor *p, const int64_t size[3],
+                   int64_t image_bytes)
+{
+    const rvx_recipe *recipe = p->recipe;
+    rvx_inference_options options;
+    rvx_inference *tiled = NULL;
+    int64_t tile[3],
+        plan_size[3] = {recipe->patch.size[2], recipe->patch.size[1], recipe->patch.size[0]};
+    snprintf(text, text_bytes, "a budget of that size would fit");
+    if (!p->options.whole || recipe->patch.whole)
+        return;
+    rvx__patch_round(tile, recipe, plan_size);
+    tile_options(&options, p, tile);
+    if (rvx__inference_create(&tiled, p->model, &p->config, &options, NULL) == RVX_OK) {
+        int64_t bytes = image_bytes + rvx__inference_bytes(tiled, size);
+        snprintf(text, text_bytes, "in tiles instead of whole it needs %.1f MiB%s",
+                 mebibytes(bytes), bytes <= p->options.budget_bytes ? " and would fit" : "");
+    }
+    rvx__inference_free(tiled);
+}
+
+/* Everything a case takes: the image, the network's arena, the slices under construction. */
+static rvx_status check_budget(const rvx_predictor *p, const int64_t size[3], rvx_error *error)
+{
+    char tensors[512], advice[128];
+    int64_t image_bytes =
+        size[0] * size[1] * size[2] * p->config.in_channels * (int64_t)sizeof(float);
+    int64_t bytes = image_bytes + rvx__inference_bytes(p->inference, size);
+    if (p->options.budget_bytes == 0 || bytes <= p->options.budget_bytes)
+        return RVX_OK;
+    advise(advice, sizeof advice, p, size, image_bytes);
+    rvx__plan_describe_peak(rvx__session_plan(rvx__inference_session(p->inference)), tensors,
+                            sizeof tensors, 4);
+    return rvx__fail(error, RVX_ERROR_MEMORY,
+                     "a volume of %lld x %lld x %lld voxels needs %.1f MiB, the budget is %.1f "
+                     "MiB; %s; largest in the network:\n%s",
+                     (long long)size[2], (long long)size[1], (long long)size[0], mebibytes(bytes),
+                     mebibytes(p->options.budget_bytes), advice, tensors);
+}
+
 /* Makes the inference for a case of that size, unless the one in hand does. */
 static rvx_status prepare(rvx_predictor *p, const int64_t size[3], rvx_error *error)
 {
@@ -53,28 +114,19 @@ static rvx_status prepare(rvx_predictor *p, const int64_t size[3], rvx_error *er
     int64_t patch[3];
     int64_t plan_size[3] = {recipe->patch.size[2], recipe->patch.size[1], recipe->patch.size[0]};
     bool whole = p->options.whole || recipe->patch.whole;
+    rvx_inference_options options;
+    rvx_status status;
     rvx__patch_round(patch, recipe, whole ? size : plan_size);
     if (p->inference && memcmp(patch, p->patch, sizeof patch) == 0)
-        return RVX_OK;
+        return check_budget(p, size, error);
     rvx__inference_free(p->inference);
     p->inference = NULL;
     memcpy(p->patch, patch, sizeof patch);
-    rvx_inference_options options = {
-        .tile_step = p->options.tile_step > 0 ? p->options.tile_step : recipe->inference.tile_step,
-        .gaussian = recipe->inference.gaussian,
-        .threads = p->options.threads,
-        .isa = p->options.isa,
-        .storage = (rvx_dtype)recipe->memory.storage,
-        .budget_bytes = p->options.budget_bytes};
-    for (int a = 0; a < 3; a++) {
-        options.patch[a] = patch[a];
-        options.mirror[a] = (p->options.mirror || recipe->inference.mirror) &&
-                            recipe->augmentation.mirror_axes[2 - a];
-    }
-    rvx_status status = rvx__inference_create(&p->inference, p->model, &p->config, &options, error);
-    if (status == RVX_OK)
-        status =
-            rvx__weights_import(rvx__inference_session(p->inference), p->file, -1, false, error);
+    tile_options(&options, p, patch);
+    RVX_TRY(rvx__inference_create(&p->inference, p->model, &p->config, &options, error));
+    RVX_TRY(check_budget(p, size, error));
+    RVX_TRY(rvx__weights_import(rvx__inference_session(p->inference), p->file, -1, false, error));
+cleanup:
     if (status != RVX_OK) {
         rvx__inference_free(p->inference);
         p->inference = NULL;

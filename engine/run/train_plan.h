@@ -1,0 +1,25 @@
+/* The graph and plan of a training step, and whether they fit. Owns: what counts against
+ * memory.budget_bytes, and the advice when it is too little. Invariant: a run that would not fit is
+ * refused before its first step. */
+#ifndef RVX_TRAIN_PLAN_H
+#define RVX_TRAIN_PLAN_H
+
+#include "engine/plan/plan.h"
+#include "engine/run/train.h"
+
+typedef struct rvx_train_plan {
+    rvx_graph *graph;
+    rvx_plan *plan;
+    rvx_value image;
+    rvx_supervision supervision;
+} rvx_train_plan;
+
+/* Plans a step on samples of `patch` (d, h, w). held_bytes: what the run holds beside the step,
+ * such as the cases and the network that validates; it counts against the budget. A plan that
+ * exceeds the budget is refused with RVX_ERROR_MEMORY: how much is missing, the largest tensors and
+ * what would fit. On failure nothing is held. */
+rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
+                                  const int64_t patch[3], int64_t held_bytes, rvx_error *error);
+void rvx__train_plan_free(rvx_train_plan *plan); /* zeroed is legal */
+
+#endif
