@@ -6,6 +6,10 @@
 
 #include <omp.h>
 
+/* Positions that one block sums: packed `few` of these stays near while all taps and
+ * channels of `many` meet them. */
+enum { CHUNK = 32 * RVX__AMX_DEPTH };
+
 typedef struct worker {
     const rvx__amx_weight_plan *plan;
     const rvx_call *call;
@@ -99,9 +103,9 @@ static void few_pack(const worker *work, const box *b, int64_t z, uint16_t *plan
     }
 }
 
-/* Planes of a sweep that meet for tap tz, the smallest parts first. */
+/* Planes of a sweep that meet for tap tz, from position `first` on, the smallest parts first. */
 static int64_t rows_list(const worker *work, const box *b, int64_t z, int64_t count_d, int64_t tz,
-                         int64_t panel)
+                         int64_t panel, int64_t first)
 {
     static const int8_t parts_of_one[][2] = {{0, 0}};
     static const int8_t parts_of_three[RVX__AMX_PAIRS][2] = {{0, 2}, {1, 1}, {2, 0},
@@ -109,16 +113,18 @@ static int64_t rows_list(const worker *work, const box *b, int64_t z, int64_t co
     const rvx__amx_weight_plan *plan = work->plan;
     const int8_t(*parts)[2] = plan->parts == 1 ? parts_of_one : parts_of_three;
     const int64_t pairs = plan->parts == 1 ? 1 : RVX__AMX_PAIRS;
+    const int64_t columns = smaller(RVX__AMX_PANEL, plan->n_tiles - panel);
     int64_t count = 0;
     for (int64_t pair = 0; pair < pairs; pair++)
         for (int64_t i = 0; i < count_d; i++) {
             const int64_t source = (z + i) * plan->stride[0] + tz - plan->pad[0];
             if (source < 0 || source >= plan->many.d)
                 continue;
+            const uint16_t *many = ring_plane(work, b, source) + parts[pair][0] * plan->many_part;
+            const uint16_t *few = work->planes + parts[pair][1] * plan->few_part +
+                                  i * plan->few_plane + panel * RVX__AMX_COLUMNS * plan->depth;
             work->rows[count++] =
-                (rvx__amx_row){ring_plane(work, b, source) + parts[pair][0] * plan->many_part,
-                               work->planes + parts[pair][1] * plan->few_part +
-                                   i * plan->few_plane + panel * RVX__AMX_COLUMNS * plan->depth};
+                (rvx__amx_row){many + first, few + first * columns * RVX__AMX_COLUMNS};
         }
     return count;
 }
@@ -146,34 +152,42 @@ static void tile_add(float *to, const float *sum, int add)
     }
 }
 
+/* One chunk of positions of one panel: all taps along h and w, all channels of `many`. */
+static void chunk_run(const worker *work, rvx__amx_block *block, int64_t tz, int64_t n, int add)
+{
+    const rvx__amx_weight_plan *plan = work->plan;
+    const int64_t items = plan->kernel[1] * plan->kernel[2] * plan->m_tiles;
+    const int64_t columns = smaller(RVX__AMX_PANEL, plan->n_tiles - n);
+    const int64_t most = RVX__AMX_BLOCK_TILES / columns;
+    for (int64_t i = 0; i < items; i += most) {
+        const int64_t count = smaller(most, items - i);
+        float *to[RVX__AMX_BLOCK_TILES];
+        for (int64_t j = 0; j < count; j++) {
+            const item at = item_make(plan, tz, i + j);
+            block->offset[j] = at.offset;
+            to[j] = work->partial + (at.tile + n) * RVX__AMX_TILE_FLOATS;
+        }
+        rvx__amx_block_run(block, count, columns);
+        for (int64_t j = 0; j < count * columns; j++)
+            tile_add(to[j / columns] + j % columns * RVX__AMX_TILE_FLOATS,
+                     block->sum + j * RVX__AMX_TILE_FLOATS, add);
+    }
+}
+
 /* All taps and channels of the group over count_d planes from z on. */
 static void sweep_run(const worker *work, const box *b, int64_t z, int64_t count_d)
 {
     const rvx__amx_weight_plan *plan = work->plan;
-    const int64_t items = plan->kernel[1] * plan->kernel[2] * plan->m_tiles;
-    rvx__amx_block block = {.rows = work->rows, .run_tiles = plan->depth / RVX__AMX_DEPTH};
-    block.position_bytes = 2 * plan->row;
+    rvx__amx_block block = {.rows = work->rows, .position_bytes = 2 * plan->row};
     for (int64_t n = work->group * RVX__AMX_PANEL; n < plan->n_tiles;
-         n += plan->groups * RVX__AMX_PANEL) {
-        const int64_t columns = smaller(RVX__AMX_PANEL, plan->n_tiles - n);
-        const int64_t most = RVX__AMX_BLOCK_TILES / columns;
-        for (int64_t tz = 0; tz < plan->kernel[0]; tz++) {
-            block.row_count = rows_list(work, b, z, count_d, tz, n);
-            for (int64_t i = 0; i < items; i += most) {
-                const int64_t count = smaller(most, items - i);
-                float *to[RVX__AMX_BLOCK_TILES];
-                for (int64_t j = 0; j < count; j++) {
-                    const item at = item_make(plan, tz, i + j);
-                    block.offset[j] = at.offset;
-                    to[j] = work->partial + (at.tile + n) * RVX__AMX_TILE_FLOATS;
-                }
-                rvx__amx_block_run(&block, count, columns);
-                for (int64_t j = 0; j < count * columns; j++)
-                    tile_add(to[j / columns] + j % columns * RVX__AMX_TILE_FLOATS,
-                             block.sum + j * RVX__AMX_TILE_FLOATS, work->add);
+         n += plan->groups * RVX__AMX_PANEL)
+        for (int64_t first = 0; first < plan->depth; first += CHUNK) {
+            block.run_tiles = smaller(CHUNK, plan->depth - first) / RVX__AMX_DEPTH;
+            for (int64_t tz = 0; tz < plan->kernel[0]; tz++) {
+                block.row_count = rows_list(work, b, z, count_d, tz, n, first);
+                chunk_run(work, &block, tz, n, work->add || first > 0);
             }
         }
-    }
 }
 
 /* bias += sum of dy over the rows of dy that belong to the box. */
@@ -236,7 +250,6 @@ static void pieces_sum(const rvx_call *call, const rvx__amx_weight_plan *plan,
     const int64_t ci = plan->turned ? plan->few.c : plan->many.c;
     const int64_t co = plan->turned ? plan->many.c : plan->few.c;
     const int64_t taps = (int64_t)plan->kernel[0] * plan->kernel[1] * plan->kernel[2];
-    const int64_t step = plan->turned ? RVX__AMX_COLUMNS : 1; /* from co to co in a tile */
 #pragma omp for schedule(static) nowait
     for (int64_t row = 0; row < taps * ci; row++)
         for (int64_t c = 0; c < co; c += 16) {
@@ -246,12 +259,23 @@ static void pieces_sum(const rvx_call *call, const rvx__amx_weight_plan *plan,
                 partials +
                 ((tap * plan->m_tiles + m / 16) * plan->n_tiles + n / 16) * RVX__AMX_TILE_FLOATS +
                 m % 16 * 16 + n % 16;
-            float sum[16] = {0}, *to = dw + row * co + c;
+            float *to = dw + row * co + c;
+            if (!plan->turned) {
+                const __mmask16 mask = lanes_mask(count);
+                __m512 v = _mm512_setzero_ps();
+                if (call->accumulate & 2)
+                    v = _mm512_maskz_loadu_ps(mask, to);
+                for (int64_t p = 0; p < plan->pieces; p++)
+                    v = _mm512_add_ps(v, _mm512_loadu_ps(from + p * plan->partial_floats));
+                _mm512_mask_storeu_ps(to, mask, v);
+                continue;
+            }
+            float sum[16] = {0};
             if (call->accumulate & 2)
                 memcpy(sum, to, (size_t)count * sizeof(float));
             for (int64_t p = 0; p < plan->pieces; p++, from += plan->partial_floats)
                 for (int64_t i = 0; i < 16; i++)
-                    sum[i] += from[i * step];
+                    sum[i] += from[i * RVX__AMX_COLUMNS];
             memcpy(to, sum, (size_t)count * sizeof(float));
         }
 }
