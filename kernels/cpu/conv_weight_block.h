@@ -78,8 +78,11 @@ ALWAYS_INLINE void block_row_stride_one(const block *b, const float *x, const fl
         return;
     }
     STEP(0, 2, x, dy + step, dy);
-    for (const float *last = x + (b->x_count - 1) * b->x_step; (x += b->x_step) != last; dy += step)
+    for (const float *last = x + (b->x_count - 1) * b->x_step; (x += b->x_step) != last; dy += step) {
+        __builtin_prefetch(x + b->x_row);
+        __builtin_prefetch(dy + b->dy_row);
         STEP(0, 3, x, dy + 2 * step, dy + step, dy);
+    }
     STEP(1, 2, x, dy + step, dy);
 }
 
@@ -91,6 +94,8 @@ ALWAYS_INLINE void block_row_stride_two(const block *b, const float *x, const fl
 {
     const int64_t step = b->dy_step;
     for (const float *last = dy + (b->dy_count - 1) * step; dy != last; dy += step) {
+        __builtin_prefetch(x + b->x_row);
+        __builtin_prefetch(dy + b->dy_row);
         STEP(1, 1, x, dy);
         x += b->x_step;
         EACH(i, ci)
