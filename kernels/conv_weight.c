@@ -56,6 +56,11 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
         plan->box_h = smaller(dy->h, (plan->tile_h + g->kernel[1] - 2) / g->stride[1] + 1);
     }
     plan->x_floats = round_up(plan->tile_d * plan->tile_h * x->w * ci, 16);
+    if (x->c <= PLANE_CHANNELS) {
+        int64_t planes =
+            x->c * plan->tile_d * (plan->tile_h + 2 * PLANE_MARGIN) * (x->w + 2 * PLANE_MARGIN);
+        plan->x_floats = round_up(planes > plan->x_floats ? planes : plan->x_floats, 16);
+    }
     plan->dy_floats = plan->box_d * plan->box_h * dy->w * co;
     plan->partial_floats = round_up(weights, 16) + co;
 }

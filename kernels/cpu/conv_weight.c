@@ -1,5 +1,6 @@
 /* Gradients of the weight and the bias of a convolution. Owns: the walk over tiles and blocks; the
- * cut is in conv_weight.h, the innermost loops are in conv_weight_block.h.
+ * cut is in conv_weight.h, packing in conv_weight_tile.h, the innermost loops in
+ * conv_weight_block.h.
  * x [n][d][h][w][ci] folded, dy [n][d'][h'][w'][co], dW [kd][kh][kw][ci][co], dbias [co].
  * Invariant: each element of dW is a sum over tiles in tile order within a piece, then over pieces
  * in piece order. */
@@ -7,167 +8,10 @@
 #include "kernels/conv.h"
 #include "kernels/conv_transpose.h"
 #include "kernels/cpu/conv_weight_block.h"
+#include "kernels/cpu/conv_weight_tile.h"
 
 #include <omp.h>
 #include <stddef.h>
-
-typedef struct work {
-    const rvx_call *call;
-    rvx_tensor x, dy;
-    rvx__conv_weight_geometry g;
-    rvx__conv_weight_plan plan;
-    int64_t weights; /* floats of dW */
-    bool pack_x, pack_dy;
-} work;
-
-/* Half-open range. */
-typedef struct range {
-    int64_t begin, end;
-} range;
-
-/* A tile and where its operands stand. Both operands are boxes of whole rows. */
-typedef struct tile {
-    int64_t n;
-    range z, y;         /* input rows */
-    range out_z, out_y; /* rows of dy that they touch */
-    const float *x, *dy;
-    int64_t x_step, x_row, x_slice, x_block; /* block: from BLOCK_CI channels to the next */
-    int64_t dy_step, dy_row, dy_slice, dy_vector;
-} tile;
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t divide_up(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
-
-/* Outputs o in [0, count) whose tap k reads an input in `in`: o stride + k - pad. */
-static range tap_outputs(range in, int64_t tap, int64_t stride, int64_t pad, int64_t count)
-{
-    range out;
-    out.end = larger(0, smaller(count, divide_up(in.end + pad - tap, stride)));
-    out.begin = smaller(out.end, larger(0, divide_up(in.begin + pad - tap, stride)));
-    return out;
-}
-
-/* Outputs that any tap of the axis links with `in`. */
-static range all_outputs(const work *w, int axis, range in, int64_t count)
-{
-    const int64_t stride = w->g.stride[axis], pad = w->g.pad[axis];
-    if (w->g.transposed)
-        return (range){in.begin * stride, in.end * stride};
-    range out = {tap_outputs(in, w->g.kernel[axis] - 1, stride, pad, count).begin,
-                 tap_outputs(in, 0, stride, pad, count).end};
-    return out;
-}
-
-/* Outputs whose bias this tile counts: every output belongs to exactly one tile. */
-static range own_outputs(const work *w, int axis, range in, int64_t in_count, int64_t out_count)
-{
-    const int64_t stride = w->g.stride[axis];
-    if (w->g.transposed)
-        return (range){in.begin * stride, in.end * stride};
-    range out = {smaller(out_count, divide_up(in.begin, stride)),
-                 in.end == in_count ? out_count : smaller(out_count, divide_up(in.end, stride))};
-    return out;
-}
-
-static void tile_open(tile *t, const work *w, int64_t index)
-{
-    const rvx__conv_weight_plan *plan = &w->plan;
-    int64_t ty = index % plan->tiles_h, tz = index / plan->tiles_h % plan->tiles_d;
-    t->n = index / plan->tiles_h / plan->tiles_d;
-    t->z = (range){tz * plan->tile_d, smaller((tz + 1) * plan->tile_d, w->x.shape.d)};
-    t->y = (range){ty * plan->tile_h, smaller((ty + 1) * plan->tile_h, w->x.shape.h)};
-    t->out_z = all_outputs(w, 0, t->z, w->dy.shape.d);
-    t->out_y = all_outputs(w, 1, t->y, w->dy.shape.h);
-}
-
-/* Points the tile at its operands: in place, or where pack_x and pack_dy put them. */
-static void tile_point(tile *t, const work *w, const float *packed_x, const float *packed_dy)
-{
-    const rvx_tensor *x = &w->x, *dy = &w->dy;
-    const int64_t rows = t->y.end - t->y.begin, out_rows = t->out_y.end - t->out_y.begin;
-    const bool far = w->pack_x;
-    t->x_step = far ? BLOCK_CI : x->pitch;
-    t->x_row = t->x_step * x->shape.w;
-    t->x_slice = t->x_row * (far ? rows : x->shape.h);
-    t->x_block = far ? t->x_slice * (t->z.end - t->z.begin) : BLOCK_CI;
-    t->x =
-        far ? packed_x
-            : rvx__f32(x) + (t->n * x->shape.d + t->z.begin) * t->x_slice + t->y.begin * t->x_row;
-    const bool near = !w->pack_dy;
-    t->dy_step = near ? dy->pitch : RVX_LANES;
-    t->dy_row = t->dy_step * dy->shape.w;
-    t->dy_slice = t->dy_row * (near ? dy->shape.h : out_rows);
-    t->dy_vector = near ? RVX_LANES : t->dy_slice * (t->out_z.end - t->out_z.begin);
-    t->dy = near ? rvx__f32(dy) + (t->n * dy->shape.d + t->out_z.begin) * t->dy_slice +
-                       t->out_y.begin * t->dy_row
-                 : packed_dy;
-}
-
-/* One row of BLOCK_CI channels from `from`, folded; channels at and after `count` become 0. */
-static void pack_x_row(const work *w, float *to, const float *from, int64_t n, int64_t channel,
-                       int64_t count)
-{
-    const int64_t width = w->x.shape.w, pitch = w->x.pitch;
-    float scale[BLOCK_CI], shift[BLOCK_CI], slope[BLOCK_CI];
-    const bool fold = w->call->fold.data;
-    if (fold) {
-        const float *table = rvx__f32(&w->call->fold) + n * 3 * w->call->fold.pitch + channel;
-        for (int i = 0; i < BLOCK_CI; i++) {
-            scale[i] = i < count ? table[i] : 0;
-            shift[i] = i < count ? table[w->call->fold.pitch + i] : 0;
-            slope[i] = i < count ? table[2 * w->call->fold.pitch + i] : 0;
-        }
-    }
-    for (int64_t x = 0; x < width; x++, from += pitch, to += BLOCK_CI) {
-        float value[BLOCK_CI] = {0};
-        if (count == BLOCK_CI)
-            memcpy(value, from, sizeof value);
-        else
-            for (int i = 0; i < count; i++)
-                value[i] = from[i];
-        if (fold)
-            for (int i = 0; i < BLOCK_CI; i++) {
-                float t = value[i] * scale[i] + shift[i];
-                value[i] = t >= 0 ? t : slope[i] * t;
-            }
-        memcpy(to, value, sizeof value);
-    }
-}
-
-/* Input rows [first, last) of the tile, counted z-major: [ci / BLOCK_CI][z][y][x][BLOCK_CI]. */
-static void pack_x(const work *w, const tile *t, float *to, int64_t first, int64_t last)
-{
-    const int64_t rows = t->y.end - t->y.begin;
-    for (int64_t r = first; r < last; r++) {
-        int64_t z = t->z.begin + r / rows, y = t->y.begin + r % rows;
-        const float *from = rvx__f32(&w->x) + ((t->n * w->x.shape.d + z) * w->x.shape.h + y) *
-                                                  w->x.shape.w * w->x.pitch;
-        for (int64_t c = 0; c < w->x.shape.c; c += BLOCK_CI)
-            pack_x_row(w, to + c / BLOCK_CI * t->x_block + r * t->x_row, from + c, t->n, c,
-                       smaller(BLOCK_CI, w->x.shape.c - c));
-    }
-}
-
-/* Output rows [first, last) of the tile: [co / lanes][z][y][x][lanes], zeros after the last
- * channel. */
-static void pack_dy(const work *w, const tile *t, float *to, int64_t first, int64_t last)
-{
-    const int64_t rows = t->out_y.end - t->out_y.begin, width = w->dy.shape.w;
-    for (int64_t r = first; r < last; r++) {
-        int64_t z = t->out_z.begin + r / rows, y = t->out_y.begin + r % rows;
-        const float *from = rvx__f32(&w->dy) +
-                            ((t->n * w->dy.shape.d + z) * w->dy.shape.h + y) * width * w->dy.pitch;
-        for (int64_t c = 0; c < w->dy.shape.c; c += RVX_LANES) {
-            float *row = to + c / RVX_LANES * t->dy_vector + r * t->dy_row;
-            const int64_t count = smaller(RVX_LANES, w->dy.shape.c - c);
-            for (int64_t x = 0; x < width; x++)
-                rvx__store(row + x * RVX_LANES,
-                           count == RVX_LANES ? rvx__load(from + x * w->dy.pitch + c)
-                                              : rvx__load_part(from + x * w->dy.pitch + c, count));
-        }
-    }
-}
 
 /* Points `b` at the rows of the tile that the tap (kz, ky) links. */
 static void block_point(block *b, const work *w, const tile *t, range z, range y, int64_t kz,
@@ -217,7 +61,7 @@ static bool block_open(block *b, const work *w, const tile *t, int64_t kz, int64
 
 /* The innermost loops of a convolution, and the vectors of output channels they take at once. */
 typedef struct choice {
-    block_kernel kernel[4]; /* by number of vectors; three-tap kernels fill every place */
+    block_kernel kernel[4]; /* by number of vectors */
     int64_t vectors;
     bool three_taps;
 } choice;
@@ -225,13 +69,17 @@ typedef struct choice {
 static choice choose(const work *w)
 {
     const int64_t vectors = divide_up(w->dy.shape.c, RVX_LANES);
-    if (!w->g.transposed && w->g.kernel[2] == 3 && w->g.pad[2] == 1 && w->g.stride[2] <= 2) {
-        const bool narrow = w->x.shape.c <= BLOCK_CI / 4 && w->g.stride[2] == 1 && vectors > 1;
-        block_kernel one = narrow                ? block_stride_one_narrow
-                           : w->g.stride[2] == 1 ? block_stride_one
-                                                 : block_stride_two;
-        return (choice){{one, one, one, one}, narrow ? 2 : 1, true};
+    if (w->planes) {
+#if RVX_LANES == 16
+        return (choice){{NULL, block_plane_1, block_plane_2, block_plane_3},
+                        vectors == 4 ? 2 : smaller(vectors, 3),
+                        false};
+#else
+        return (choice){{NULL, block_plane_1}, 1, false};
+#endif
     }
+    if (!w->g.transposed && w->g.kernel[2] == 3 && w->g.pad[2] == 1 && w->g.stride[2] <= 2)
+        return (choice){{NULL, w->g.stride[2] == 1 ? block_stride_one : block_stride_two}, 1, true};
     return (choice){{NULL, block_one_tap_1, block_one_tap_2, block_one_tap_3},
                     vectors == 4 ? 2 : smaller(vectors, 3),
                     false};
@@ -277,11 +125,40 @@ static void run_one_taps(const work *w, const block *row, const choice *how)
     }
 }
 
+/* dW of all the few input channels and a group of output channels from `co`, from planes. */
+static void run_planes(const work *w, const tile *t, const choice *how, float *dw, bool add,
+                       int64_t co)
+{
+    const int64_t channels_in = w->x.shape.c, channels_out = w->dy.shape.c;
+    const int32_t *stride = w->g.stride, *pad = w->g.pad;
+    block b = {.dw_tap = channels_in * channels_out,
+               .dw_vector = RVX_LANES,
+               .ci_count = 1,
+               .co_count = smaller(how->vectors * RVX_LANES, channels_out - co),
+               .co_step = RVX_LANES,
+               .add = add};
+    for (int64_t ci = 0; ci < channels_in; ci++)
+        for (int64_t kz = 0; kz < w->g.kernel[0]; kz++) {
+            range z = tap_outputs(t->z, kz, stride[0], pad[0], w->dy.shape.d);
+            block_point(&b, w, t, z, t->out_y, kz, 0);
+            b.x += ci * t->x_block + PLANE_MARGIN * t->x_row + PLANE_MARGIN - pad[2];
+            b.x_tap = t->x_row;
+            b.x_step = stride[2];
+            b.dy += co / RVX_LANES * t->dy_vector;
+            b.dw = dw + (kz * 9 * channels_in + ci) * channels_out + co;
+            how->kernel[divide_up(b.co_count, RVX_LANES)](&b);
+        }
+}
+
 /* dW of BLOCK_CI input channels from `ci` and a group of output channels from `co`, all taps. */
 static void run_block(const work *w, const tile *t, const choice *how, float *dw, bool add,
                       int64_t ci, int64_t co)
 {
     const int64_t channels_in = w->x.shape.c, channels_out = w->dy.shape.c;
+    if (w->planes) {
+        run_planes(w, t, how, dw, add, co);
+        return;
+    }
     block b = {.dw_tap = channels_in * channels_out,
                .dw_ci = channels_out,
                .dw_vector = RVX_LANES,
@@ -299,8 +176,6 @@ static void run_block(const work *w, const tile *t, const choice *how, float *dw
                     block_clear(w, &b);
                 continue;
             }
-            if (b.co_count <= RVX_LANES)
-                b.dy_vector = 0; /* a two-vector kernel with one vector to do must stay inside */
             b.x += ci / BLOCK_CI * t->x_block;
             b.dy += co / RVX_LANES * t->dy_vector;
             if (how->three_taps)
@@ -320,13 +195,10 @@ static void run_bias(const work *w, const tile *t, float *bias, bool add, int64_
     rvx_vec sum = {0};
     for (int64_t oz = z.begin; oz < z.end; oz++)
         for (int64_t oy = y.begin; oy < y.end; oy++) {
-            const float *from =
-                rvx__f32(dy) +
-                ((t->n * dy->shape.d + oz) * dy->shape.h + oy) * dy->shape.w * dy->pitch + co;
+            int64_t offset = row_offset(dy, t->n, oz, oy) + co;
             rvx_vec row = {0};
-            for (int64_t x = 0; x < dy->shape.w; x++)
-                row += count == RVX_LANES ? rvx__load(from + x * dy->pitch)
-                                          : rvx__load_part(from + x * dy->pitch, count);
+            for (int64_t x = 0; x < dy->shape.w; x++, offset += dy->pitch)
+                row += lanes_load(dy, dy->dtype == RVX_BF16, offset, count);
             sum += row;
         }
     if (add)
@@ -357,11 +229,8 @@ static void run_pieces(const work *w, float *scratch)
                 tile t;
                 tile_open(&t, w, i);
                 tile_point(&t, w, x, dy);
-                if (w->pack_x)
-                    pack_x(w, &t, x, 0, (t.z.end - t.z.begin) * (t.y.end - t.y.begin));
-                if (w->pack_dy)
-                    pack_dy(w, &t, dy, 0,
-                            (t.out_z.end - t.out_z.begin) * (t.out_y.end - t.out_y.begin));
+                tile_pack_x(w, &t, x, 0, tile_x_rows(w, &t));
+                pack_dy(w, &t, dy, 0, tile_dy_rows(w, &t));
                 for (int64_t co = 0; gradient[1] && co < channels_out; co += RVX_LANES)
                     run_bias(w, &t, bias, i > first, co);
                 for (int64_t co = 0; gradient[0] && co < channels_out;
@@ -402,12 +271,10 @@ static void run_channels(const work *w, float *scratch)
         tile t;
         tile_open(&t, w, i);
         tile_point(&t, w, x, dy);
-        const int64_t x_rows = w->pack_x ? (t.z.end - t.z.begin) * (t.y.end - t.y.begin) : 0;
-        const int64_t dy_rows =
-            w->pack_dy ? (t.out_z.end - t.out_z.begin) * (t.out_y.end - t.out_y.begin) : 0;
+        const int64_t x_rows = tile_x_rows(w, &t), dy_rows = tile_dy_rows(w, &t);
 #pragma omp for schedule(static) nowait
         for (int64_t r = 0; r < x_rows; r++)
-            pack_x(w, &t, x, r, r + 1);
+            tile_pack_x(w, &t, x, r, r + 1);
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < dy_rows; r++)
             pack_dy(w, &t, dy, r, r + 1);
@@ -430,9 +297,15 @@ static void run(const rvx_call *call, bool transposed)
     work w = {.call = call, .x = call->in[0], .dy = call->grad_out[0]};
     w.g = rvx__conv_weight_geometry_of(&w.x.shape, &w.dy.shape, call->params, transposed);
     rvx__conv_weight_cut(&w.plan, &w.g);
-    w.weights = (int64_t)w.g.kernel[0] * w.g.kernel[1] * w.g.kernel[2] * w.x.shape.c * w.dy.shape.c;
-    w.pack_x = call->fold.data || w.x.shape.c % BLOCK_CI || w.x.shape.c > 32;
-    w.pack_dy = w.dy.shape.c % RVX_LANES || w.dy.shape.c > 32;
+    const int64_t taps = (int64_t)w.g.kernel[0] * w.g.kernel[1] * w.g.kernel[2];
+    w.weights = taps * w.x.shape.c * w.dy.shape.c;
+    w.planes = !transposed && w.g.kernel[1] == 3 && w.g.kernel[2] == 3 &&
+               w.x.shape.c <= smaller(PLANE_CHANNELS, BLOCK_CI / 2);
+    /* Many channels apart, the rows of a tile would crowd into few sets of L1. */
+    const int64_t in_place = taps > 1 ? 32 : INT64_MAX;
+    w.pack_x = call->fold.data || w.planes || w.x.dtype != RVX_F32 || w.x.shape.c % BLOCK_CI ||
+               w.x.shape.c > in_place;
+    w.pack_dy = w.dy.dtype != RVX_F32 || w.dy.shape.c % RVX_LANES || w.dy.shape.c > in_place;
     if (w.plan.pieces > 1)
         run_pieces(&w, call->scratch);
     else

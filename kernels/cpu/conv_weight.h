@@ -21,6 +21,9 @@
  * set, so that one scratch size serves them all. */
 enum { RVX__WEIGHT_CI_PAD = 8, RVX__WEIGHT_CO_PAD = 16 };
 
+/* With so few input channels x may be packed as planes of one channel with a margin of zeros. */
+enum { PLANE_CHANNELS = 4, PLANE_MARGIN = 2 };
+
 typedef struct rvx__conv_weight_geometry {
     rvx_shape x, dy;
     int32_t kernel[3], stride[3], pad[3];
