@@ -33,9 +33,9 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     int64_t rows_of_dy = g->stride[0] * g->stride[1]; /* for each row of x, or x for dy */
     int64_t row =
         ci * x->w + 1 + (g->transposed ? co * dy->w * rows_of_dy : co * dy->w / rows_of_dy);
-    int64_t rows = (shared          ? SHARED_TILE_FLOATS
+    int64_t rows = (shared                       ? SHARED_TILE_FLOATS
                     : g->transposed ? STREAM_TILE_FLOATS
-                                    : TILE_FLOATS) /
+                                                 : TILE_FLOATS) /
                    row;
     if (rows < 1)
         rows = 1;
@@ -57,8 +57,8 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     }
     plan->x_floats = round_up(plan->tile_d * plan->tile_h * x->w * ci, 16);
     if (x->c <= PLANE_CHANNELS) {
-        int64_t planes =
-            x->c * plan->tile_d * (plan->tile_h + 2 * PLANE_MARGIN) * (x->w + 2 * PLANE_MARGIN);
+        const int64_t margin = 2 * PLANE_MARGIN;
+        int64_t planes = x->c * (plan->tile_d + margin) * (plan->tile_h + margin) * (x->w + margin);
         plan->x_floats = round_up(planes > plan->x_floats ? planes : plan->x_floats, 16);
     }
     plan->dy_floats = plan->box_d * plan->box_h * dy->w * co;

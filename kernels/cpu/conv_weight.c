@@ -63,6 +63,7 @@ static bool block_open(block *b, const work *w, const tile *t, int64_t kz, int64
 typedef struct choice {
     block_kernel kernel[4]; /* by number of vectors */
     int64_t vectors;
+    int64_t planes; /* slices that a block of planes reads at once */
     bool three_taps;
 } choice;
 
@@ -71,18 +72,21 @@ static choice choose(const work *w)
     const int64_t vectors = divide_up(w->dy.shape.c, RVX_LANES);
     if (w->planes) {
 #if RVX_LANES == 16
-        return (choice){{NULL, block_plane_1, block_plane_2, block_plane_3},
-                        vectors == 4 ? 2 : smaller(vectors, 3),
-                        false};
+        if (vectors == 1 && w->g.kernel[0] == 3)
+            return (choice){.kernel = {NULL, block_three_planes}, .vectors = 1, .planes = 3};
+        return (choice){.kernel = {NULL, block_plane, block_plane_two},
+                        .vectors = smaller(vectors, 2),
+                        .planes = 1};
 #else
-        return (choice){{NULL, block_plane_1}, 1, false};
+        return (choice){.kernel = {NULL, block_plane}, .vectors = 1, .planes = 1};
 #endif
     }
     if (!w->g.transposed && w->g.kernel[2] == 3 && w->g.pad[2] == 1 && w->g.stride[2] <= 2)
-        return (choice){{NULL, w->g.stride[2] == 1 ? block_stride_one : block_stride_two}, 1, true};
-    return (choice){{NULL, block_one_tap_1, block_one_tap_2, block_one_tap_3},
-                    vectors == 4 ? 2 : smaller(vectors, 3),
-                    false};
+        return (choice){.kernel = {NULL, w->g.stride[2] == 1 ? block_stride_one : block_stride_two},
+                        .vectors = 1,
+                        .three_taps = true};
+    return (choice){.kernel = {NULL, block_one_tap_1, block_one_tap_2, block_one_tap_3},
+                    .vectors = vectors == 4 ? 2 : smaller(vectors, 3)};
 }
 
 /* Writes zeros for one (kz, ky) that no row of the first tile links. */
@@ -137,11 +141,16 @@ static void run_planes(const work *w, const tile *t, const choice *how, float *d
                .co_count = smaller(how->vectors * RVX_LANES, channels_out - co),
                .co_step = RVX_LANES,
                .add = add};
+    /* All slices at once: then the margin stands in for the ends of z as well. */
+    const int64_t together = how->planes;
     for (int64_t ci = 0; ci < channels_in; ci++)
-        for (int64_t kz = 0; kz < w->g.kernel[0]; kz++) {
-            range z = tap_outputs(t->z, kz, stride[0], pad[0], w->dy.shape.d);
+        for (int64_t kz = 0; kz < w->g.kernel[0]; kz += together) {
+            range z = t->out_z;
+            if (together == 1)
+                z = tap_outputs(t->z, kz, stride[0], pad[0], w->dy.shape.d);
             block_point(&b, w, t, z, t->out_y, kz, 0);
-            b.x += ci * t->x_block + PLANE_MARGIN * t->x_row + PLANE_MARGIN - pad[2];
+            b.x += ci * t->x_block + PLANE_MARGIN * (t->x_slice + t->x_row + 1) - pad[2];
+            b.x_plane = t->x_slice;
             b.x_tap = t->x_row;
             b.x_step = stride[2];
             b.dy += co / RVX_LANES * t->dy_vector;

@@ -23,7 +23,7 @@ typedef struct block {
     const float *x;  /* first channel of the block, input row of the first output row */
     const float *dy; /* first output channel, first output row */
     int64_t x_step, x_row, x_slice;
-    int64_t x_tap; /* plane blocks: from one ky to the next */
+    int64_t x_tap, x_plane; /* blocks of planes: from one ky or kz to the next */
     int64_t dy_step, dy_row, dy_slice;
     int64_t dy_vector; /* from one vector of output channels to the next */
     int64_t slices, rows;
@@ -50,7 +50,7 @@ ALWAYS_INLINE void block_put(const block *b, float *dw, rvx_vec sum, int64_t vec
 }
 
 /* Loops over accumulators: all are unrolled, so that the accumulators are registers. */
-#define EACH(index, count) _Pragma("GCC unroll 9") for (int index = 0; index < (count); index++)
+#define EACH(index, count) _Pragma("GCC unroll 27") for (int index = 0; index < (count); index++)
 
 /* One input voxel: acc[s][i][v] += x[i] * dy[s][v] for the slots [first, first + slots). Each x[i]
  * is broadcast once and used for all of them. */
@@ -125,22 +125,41 @@ ALWAYS_INLINE void block_row_one_tap(const block *b, const float *x, const float
     }
 }
 
-/* Nine taps of one channel: output voxel j meets x[ky x_tap + kx + j x_step]. */
-ALWAYS_INLINE void block_row_plane(const block *b, const float *x, const float *dy,
-                                   rvx_vec (*acc)[BLOCK_CI][3], const int ci, const int vectors)
+/* All taps of `planes` slices of one channel: output voxel j meets x[kz x_plane + ky x_tap + kx +
+ * j x_step]. */
+ALWAYS_INLINE void block_row_planes(const block *b, const float *x, const float *dy,
+                                    rvx_vec (*acc)[BLOCK_CI][3], const int planes,
+                                    const int vectors)
 {
-    (void)ci; /* always 1 */
     for (const float *end = dy + b->dy_count * b->dy_step; dy != end;
          x += b->x_step, dy += b->dy_step) {
         rvx_vec step_dy[3];
-        EACH(v, vectors) step_dy[v] = rvx__load(dy + v * b->dy_vector);
+        EACH(v, vectors)
+        {
+            __builtin_prefetch(dy + b->dy_row + v * b->dy_vector);
+            step_dy[v] = rvx__load(dy + v * b->dy_vector);
+        }
+        EACH(kz, planes)
         EACH(ky, 3)
         EACH(kx, 3)
         {
-            const rvx_vec step_x = rvx__splat(x[ky * b->x_tap + kx]);
-            EACH(v, vectors) acc[3 * ky + kx][0][v] += step_x * step_dy[v];
+            const rvx_vec step_x = rvx__splat(x[kz * b->x_plane + ky * b->x_tap + kx]);
+            EACH(v, vectors) acc[9 * kz + 3 * ky + kx][0][v] += step_x * step_dy[v];
         }
     }
+}
+
+ALWAYS_INLINE void block_row_plane(const block *b, const float *x, const float *dy,
+                                   rvx_vec (*acc)[BLOCK_CI][3], const int ci, const int vectors)
+{
+    block_row_planes(b, x, dy, acc, ci, vectors);
+}
+
+ALWAYS_INLINE void block_row_three_planes(const block *b, const float *x, const float *dy,
+                                          rvx_vec (*acc)[BLOCK_CI][3], const int ci,
+                                          const int vectors)
+{
+    block_row_planes(b, x, dy, acc, 3 * ci, vectors);
 }
 
 #define BLOCK(name, row, taps, ci, vectors)                                                        \
@@ -161,10 +180,10 @@ ALWAYS_INLINE void block_row_plane(const block *b, const float *x, const float *
     }
 
 BLOCK(block_stride_one, block_row_stride_one, 3, BLOCK_CI, 1)
-BLOCK(block_plane_1, block_row_plane, 9, 1, 1)
+BLOCK(block_plane, block_row_plane, 9, 1, 1)
 #if RVX_LANES == 16
-BLOCK(block_plane_2, block_row_plane, 9, 1, 2)
-BLOCK(block_plane_3, block_row_plane, 9, 1, 3)
+BLOCK(block_plane_two, block_row_plane, 9, 1, 2)
+BLOCK(block_three_planes, block_row_three_planes, 27, 1, 1)
 #endif
 BLOCK(block_stride_two, block_row_stride_two, 3, BLOCK_CI, 1)
 BLOCK(block_one_tap_1, block_row_one_tap, 1, BLOCK_CI, 1)

@@ -89,7 +89,7 @@ static void tile_point(tile *t, const work *w, const float *packed_x, const floa
     t->x_step = w->planes ? 1 : far ? BLOCK_CI : x->pitch;
     t->x_row = t->x_step * (x->shape.w + margin);
     t->x_slice = t->x_row * (far ? rows + margin : x->shape.h);
-    t->x_block = far ? t->x_slice * (t->z.end - t->z.begin) : BLOCK_CI;
+    t->x_block = far ? t->x_slice * (t->z.end - t->z.begin + margin) : BLOCK_CI;
     t->x =
         far ? packed_x
             : rvx__f32(x) + (t->n * x->shape.d + t->z.begin) * t->x_slice + t->y.begin * t->x_row;
@@ -194,21 +194,22 @@ static void pack_x(const work *w, const tile *t, float *to, int64_t first, int64
     }
 }
 
-/* All of x, for few channels: [ci][z][y][x] with PLANE_MARGIN zeros around each plane, so that a
- * block reads all taps of a plane without asking where the volume, or the tile, ends. */
+/* All of x, for few channels: [ci][z][y][x] with PLANE_MARGIN zeros on every side, so that a
+ * block reads all taps without asking where the volume, or the tile, ends. */
 static void pack_planes(const work *w, const tile *t, float *to, int64_t first, int64_t last)
 {
     const int64_t width = w->x.shape.w, rows = t->y.end - t->y.begin + 2 * PLANE_MARGIN;
+    const int64_t slices = t->z.end - t->z.begin;
     const rvx_tensor *fold = &w->call->fold;
     for (int64_t c = 0; c < w->x.shape.c; c++) {
         const float *table = rvx__f32(fold) + (fold->data ? t->n * 3 * fold->pitch + c : 0);
         for (int64_t r = first; r < last; r++) {
             float *row = to + c * t->x_block + r * t->x_row;
-            const int64_t y = t->y.begin + r % rows - PLANE_MARGIN;
+            const int64_t z = r / rows - PLANE_MARGIN, y = r % rows - PLANE_MARGIN;
             memset(row, 0, (size_t)t->x_row * sizeof(float));
-            if (y < t->y.begin || y >= t->y.end)
+            if (z < 0 || z >= slices || y < 0 || y >= rows - 2 * PLANE_MARGIN)
                 continue;
-            const int64_t from = row_offset(&w->x, t->n, t->z.begin + r / rows, y) + c;
+            const int64_t from = row_offset(&w->x, t->n, t->z.begin + z, t->y.begin + y) + c;
             for (int64_t x = 0; x < width; x++) {
                 float value = element(&w->x, from + x * w->x.pitch);
                 if (fold->data) {
@@ -252,7 +253,7 @@ static void pack_dy(const work *w, const tile *t, float *to, int64_t first, int6
 static int64_t tile_x_rows(const work *w, const tile *t)
 {
     const int64_t margin = w->planes ? 2 * PLANE_MARGIN : 0;
-    return w->pack_x ? (t->z.end - t->z.begin) * (t->y.end - t->y.begin + margin) : 0;
+    return w->pack_x ? (t->z.end - t->z.begin + margin) * (t->y.end - t->y.begin + margin) : 0;
 }
 
 static int64_t tile_dy_rows(const work *w, const tile *t)
