@@ -9,6 +9,7 @@
 #include "bindings/c/revoxel.h"
 #include "engine/base/text.h"
 #include "engine/run/recipe.h"
+#include "engine/volume/dataset.h"
 
 /* ---- Options ----------------------------------------------------------------------------------
  * Copies a caller's option struct, which may come from an older or a newer header, into `local`:
@@ -50,5 +51,10 @@ rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_er
 /* The network that a recipe describes: axes x, y, z become d, h, w. The recipe has been checked and
  * its network is known. */
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe);
+
+/* Segments and judges the validation cases of a finished run (judge.c); does nothing where there
+ * are none. */
+rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
+                             const rvx_train_options *options, rvx_error *error);
 
 #endif

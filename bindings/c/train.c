@@ -2,7 +2,6 @@
 #include "bindings/c/facade.h"
 
 #include "engine/run/train.h"
-#include "engine/segment/evaluate.h"
 #include "models/models.h"
 
 #include <stdlib.h>
@@ -82,63 +81,6 @@ static rvx_status check_dataset(const training *t, rvx_error *error)
     return RVX_OK;
 }
 
-/* Paths of the validation cases' first channels, freed with the array. */
-static rvx_status validation_images(const char ***images, rvx_names *validation, const training *t,
-                                    rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    rvx_names train = {0};
-    char splits[RVX_PATH_BYTES];
-    char **identifiers = calloc((size_t)t->dataset->case_count + 1, sizeof *identifiers);
-    if (!identifiers)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
-    for (int64_t i = 0; i < t->dataset->case_count; i++)
-        identifiers[i] = t->dataset->cases[i].identifier;
-    const rvx_names all = {identifiers, t->dataset->case_count};
-    RVX_TRY(rvx__path_join(splits, t->dataset->path, "splits_final.json", error));
-    RVX_TRY(rvx__recipe_split(&train, validation, &t->recipe, &all, splits, error));
-    *images = calloc((size_t)validation->count + 1, sizeof **images);
-    if (!*images)
-        RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory"));
-    for (int64_t i = 0; i < validation->count; i++)
-        (*images)[i] =
-            t->dataset->cases[rvx__dataset_find(t->dataset, validation->names[i])].images[0];
-cleanup:
-    rvx__names_free(&train);
-    free(identifiers);
-    return status;
-}
-
-/* RUN/validation/CASE.nii.gz with the best parameters, judged in RUN/validation.json. */
-static rvx_status judge(const training *t, const char *run, rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    rvx_names cases = {0};
-    const char **images = NULL;
-    rvx_evaluation evaluation = {0};
-    char folder[RVX_PATH_BYTES], references[RVX_PATH_BYTES], json[RVX_PATH_BYTES];
-    RVX_TRY(validation_images(&images, &cases, t, error));
-    if (cases.count == 0)
-        goto cleanup;
-    RVX_TRY(rvx__path_join(folder, run, "validation", error));
-    RVX_TRY(rvx__path_join(references, t->dataset->path, "labelsTr", error));
-    RVX_TRY(rvx__path_join(json, run, "validation.json", error));
-    rvx_predict_options predict = RVX_OPTIONS(rvx_predict_options);
-    predict.threads = t->options.threads;
-    predict.progress = t->options.progress;
-    predict.context = t->options.context;
-    RVX_TRY(rvx_predict(run, images, cases.count, folder, &predict, error));
-    rvx_evaluate_params params = {.allow_missing = true,
-                                  .threads = rvx__facade_thread_count(t->options.threads)};
-    RVX_TRY(rvx__evaluate(&evaluation, folder, references, &params, error));
-    RVX_TRY(rvx__evaluation_write(&evaluation, json, error));
-cleanup:
-    rvx__evaluation_free(&evaluation);
-    rvx__names_free(&cases);
-    free(images);
-    return status;
-}
-
 rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *given,
                      rvx_error *error)
 {
@@ -165,7 +107,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
     rvx__facade_model_config(&job.config, &t.recipe);
     RVX_TRY(rvx__train(&job, error));
     if (!t.options.no_validation_output)
-        RVX_TRY(judge(&t, run, error));
+        RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, error));
 cleanup:
     rvx__recipe_free(&t.recipe);
     rvx__dataset_free(t.dataset);

@@ -44,6 +44,11 @@ rvx_status rvx__predictor_run(rvx_predictor *predictor, const rvx_case *one, boo
                               rvx_label_sink sink, void *sink_context, rvx_poll poll,
                               void *poll_context, rvx_error *error);
 
+/* Where the result of a case goes: FOLDER/NAME + ending, or with a label its probabilities. What a
+ * file name cannot or a label in it should not have becomes '_'. */
+rvx_status rvx__predictor_path(char out[RVX_PATH_BYTES], const rvx_recipe *recipe, const char *name,
+                               const char *folder, const char *label, rvx_error *error);
+
 /* Writes FOLDER/NAME + ending, and with `probabilities` FOLDER/NAME_prob_<label> + ending (uint8,
  * 255 = 1) for every class but the background. */
 rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe,

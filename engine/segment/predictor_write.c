@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct label_files {
     rvx_volume_writer *labels;
@@ -26,19 +27,28 @@ static rvx_status write_slices(void *context, const uint8_t *labels, const float
     return status;
 }
 
-/* FOLDER/NAME[_prob_LABEL]ENDING; characters that a file name should not have become '_'. */
-static rvx_status open_file(rvx_volume_writer **writer, const rvx_case *one, const char *folder,
-                            const char *label, const char *ending, rvx_error *error)
+rvx_status rvx__predictor_path(char out[RVX_PATH_BYTES], const rvx_recipe *recipe, const char *name,
+                               const char *folder, const char *label, rvx_error *error)
 {
-    char name[512], path[RVX_PATH_BYTES];
-    int written = snprintf(name, sizeof name, "%s%s%s%s", one->identifier, label ? "_prob_" : "",
+    char file[512];
+    const char *ending = recipe->file_ending[0] ? recipe->file_ending : ".nii.gz";
+    int written = snprintf(file, sizeof file, "%s%s%s%s", name, label ? "_prob_" : "",
                            label ? label : "", ending);
-    if (written < 0 || written >= (int)sizeof name)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: the name is too long", one->identifier);
-    for (char *c = name; *c; c++)
-        if (*c == '/' || *c == ' ')
-            *c = '_';
-    rvx_status status = rvx__path_join(path, folder, name, error);
+    if (written < 0 || written >= (int)sizeof file)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: the name is too long", name);
+    /* Evaluation finds a case by its name: that keeps its spaces. */
+    size_t kept = strlen(name);
+    for (size_t i = 0; file[i]; i++)
+        if (file[i] == '/' || (file[i] == ' ' && i >= kept))
+            file[i] = '_';
+    return rvx__path_join(out, folder, file, error);
+}
+
+static rvx_status open_file(rvx_volume_writer **writer, const rvx_case *one, const char *folder,
+                            const char *label, const rvx_recipe *recipe, rvx_error *error)
+{
+    char path[RVX_PATH_BYTES];
+    rvx_status status = rvx__predictor_path(path, recipe, one->identifier, folder, label, error);
     return status == RVX_OK ? rvx__volume_writer_create(writer, path, &one->info.geometry,
                                                         RVX_VOXEL_U8, &one->info, error)
                             : status;
@@ -47,15 +57,14 @@ static rvx_status open_file(rvx_volume_writer **writer, const rvx_case *one, con
 static rvx_status open_files(label_files *files, const rvx_case *one, const char *folder,
                              const rvx_recipe *recipe, bool probabilities, rvx_error *error)
 {
-    const char *ending = recipe->file_ending[0] ? recipe->file_ending : ".nii.gz";
     files->classes = (int)recipe->network.classes;
     files->voxels = one->info.geometry.size[0] * one->info.geometry.size[1];
     files->slice = malloc((size_t)files->voxels);
     if (!files->slice)
         return rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory");
-    rvx_status status = open_file(&files->labels, one, folder, NULL, ending, error);
+    rvx_status status = open_file(&files->labels, one, folder, NULL, recipe, error);
     for (int k = 1; k < files->classes && probabilities && status == RVX_OK; k++)
-        status = open_file(&files->probabilities[k], one, folder, recipe->labels[k], ending, error);
+        status = open_file(&files->probabilities[k], one, folder, recipe->labels[k], recipe, error);
     return status;
 }
 
