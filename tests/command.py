@@ -60,8 +60,8 @@ def scene(shape, seed, classes=3):
     image = rng.normal(100, 10, shape)
     labels = numpy.zeros(shape, numpy.uint8)
     for label in range(1, classes):
-        low = [int(rng.integers(0, n - n // 3)) for n in shape]
-        box = tuple(slice(a, a + n // 3) for a, n in zip(low, shape))
+        low = [int(rng.integers(0, n - max(1, n // 3) + 1)) for n in shape]
+        box = tuple(slice(a, a + max(1, n // 3)) for a, n in zip(low, shape))
         labels[box] = label
         image[box] += 60 * label
     return image.astype(numpy.int16), labels
