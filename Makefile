@@ -72,6 +72,7 @@ $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
 
 $(BUILD)/librevoxel.so: $(LIBRARY_OBJECTS)
 	$(CC) -shared -fopenmp -Wl,-soname,librevoxel.so.0 -o $@ $^ $(LIBS)
+	@ln -sf $(@F) $@.0
 
 $(BUILD)/revoxel: $(CLI_OBJECTS) $(BUILD)/librevoxel.a
 	$(CC) -fopenmp -o $@ $^ $(LIBS)

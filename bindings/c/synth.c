@@ -26,9 +26,9 @@ static int synth_progress(void *context, const char *identifier, int64_t slices_
         rvx__facade_phase("synth", identifier, state->cases_before, state->cases_total);
     double part = (double)slices_done / (double)(slices_total > 0 ? slices_total : 1);
     double done = (double)state->cases_before + part;
-    if (state->cases_total > 0 && done > 0)
-        progress.seconds_left = (rvx__facade_seconds() - state->started) *
-                                fmax((double)state->cases_total - done, 0) / done;
+    double elapsed = rvx__facade_seconds() - state->started;
+    if (state->cases_total > 0 && done > 0 && elapsed > 1) /* before, it would be a wild guess */
+        progress.seconds_left = elapsed * fmax((double)state->cases_total - done, 0) / done;
     if (slices_done == slices_total)
         progress.done++;
     return rvx__facade_progress(state->options->progress, state->options->context, progress);

@@ -96,7 +96,7 @@ with open(os.path.join(top, "dataset.json"), "w") as out:
 top = spoiled("short_image")
 with open(os.path.join(top, "imagesTr", "phantom_002_0000.nii.gz"), "r+b") as out:
     out.truncate(1000)
-DATASETS = {"nowhere": "nowhere", "without_labels": "phantom_001", "unnamed_labels": ("phantom_00", "does not name"),
+DATASETS = {"nowhere": "nowhere", "without_labels": "phantom_001", "unnamed_labels": "phantom_000",
             "other_grid": "phantom_001", "broken_json": "dataset.json", "short_image": "phantom_002"}
 for name, names in DATASETS.items():
     refused(f"plan {name}", 1, names, "plan", name, "--out", f"{name}.plan.json")
