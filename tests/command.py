@@ -34,8 +34,9 @@ def done():
 
 def run(*arguments, timeout=120, **keywords):
     """The finished process; its standard error as `error`."""
-    result = subprocess.run([REVOXEL, *map(str, arguments)], capture_output=True, text=True,
-                            timeout=timeout, errors="replace", **keywords)
+    keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
+    result = subprocess.run([REVOXEL, *map(str, arguments)], text=True, timeout=timeout,
+                            errors="replace", **keywords)
     result.error = result.stderr
     return result
 

@@ -14,7 +14,7 @@ import time
 import numpy
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from command import INTERRUPT, done, ok, path, refused, revoxel, start, tree
+from scratch import done, ok, path, refused, revoxel, start, tree
 
 
 def nifti(name, voxels, spacing=(1.0, 1.0, 1.0), **changes):
@@ -159,7 +159,7 @@ process = start("synth", "stopped", "--cases", 200, "--size", "64x64x64")
 while process.poll() is None and not os.path.isdir(path("stopped", "imagesTr")):
     time.sleep(0.02)
 time.sleep(0.3)
-process.send_signal(INTERRUPT)
+process.send_signal(signal.SIGINT)
 _, messages = process.communicate(timeout=120)
 ok(process.returncode == 130 and messages.splitlines()[-1].startswith("revoxel: "), "Ctrl-C ends synth", messages)
 ok(not tree(path("stopped")), "and leaves no file")

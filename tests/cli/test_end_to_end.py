@@ -4,6 +4,7 @@ go on bit for bit; the same bits for any number of threads."""
 import glob
 import json
 import os
+import signal
 import sys
 import time
 
@@ -11,7 +12,7 @@ import nibabel
 import numpy
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from command import INTERRUPT, KILL, done, ok, path, refused, revoxel, start, tree
+from scratch import done, ok, path, refused, revoxel, start, tree
 
 CLASSES = ["parenchyma", "vessel", "gallbladder", "tumour"]
 
@@ -84,8 +85,8 @@ plan["training"].update(steps=60, checkpoint_every=4, validation_every=20)
 with open(path("long.json"), "w") as out:
     json.dump(plan, out)
 works("a longer run", "train", "data", "--plan", "long.json", "--out", "whole", "--no-validation-output", "--quiet")
-ended("stopped", INTERRUPT, 130)
-ended("killed", KILL, -9, ("--steps", "60"))
+ended("stopped", signal.SIGINT, 130)
+ended("killed", signal.SIGKILL, -9, ("--steps", "60"))
 refused("a run does not go on with other settings", 1, "training.steps", "train", "data", "--out", "killed", "--resume",
         "--steps", 61)
 

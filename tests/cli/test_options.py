@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from command import done, folder, ok, refused, revoxel
+from scratch import done, folder, ok, refused, revoxel
 
 VERBS = ["synth", "inspect", "models", "plan", "train", "predict", "evaluate", "report"]
 
