@@ -1,6 +1,6 @@
 /* Ten training steps of both networks against PyTorch (tests/models/goldens/README.md says how the
  * fixtures were made, which numbers both sides generate and why the tolerance is what it is). Also:
- * the same bits for one, two and three threads. */
+ * the same bits for one, two and three threads, and all of it with activations stored as bf16. */
 #include "engine/run/optimizer.h"
 #include "kernels/random.h"
 #include "models/models.h"
@@ -245,13 +245,16 @@ static void check_final(const fixture *f, const rvx_session *session, const char
 typedef struct trajectory {
     double loss[STEPS], norm[STEPS];
     uint64_t bits; /* of the final parameters */
+    int64_t arena_bytes;
 } trajectory;
 
-static trajectory train(const fixture *f, int threads, rvx_isa isa, bool check, const char *name)
+static trajectory train(const fixture *f, int threads, rvx_isa isa, rvx_dtype storage, bool check,
+                        const char *name)
 {
     trajectory result = {.bits = 0xcbf29ce484222325u};
     rvx_error error = {0};
     rvx_graph *graph = rvx__graph_create();
+    rvx__graph_set_storage(graph, storage);
     rvx_value logits[RVX_STAGES_MAX], image = rvx__input(graph, "image", f->image, RVX_F32);
     int count = f->model->build(graph, image, &f->config, logits);
     rvx_loss loss = {.ignore_label = f->ignore_label, .weight = 1, .smooth = 1e-5f};
@@ -268,6 +271,7 @@ static trajectory train(const fixture *f, int threads, rvx_isa isa, bool check, 
         tap_ok(0, "%s: %s", name, error.message);
         exit(tap_done());
     }
+    result.arena_bytes = plan->arena_bytes;
     fill_parameters(session);
     fill_image(f, rvx__session_tensor(session, image));
     for (int i = 0; i < s.count; i++)
@@ -291,6 +295,42 @@ static trajectory train(const fixture *f, int threads, rvx_isa isa, bool check, 
     return result;
 }
 
+/* A bf16 engine rounds 2^16 times as coarsely as the f32 engines whose drift the fixture holds; the
+ * tolerance is that of close_to times this ratio. */
+static bool close_to_stored(double ours, const json_t *golden)
+{
+    double reference = number(golden, "f64");
+    return fabs(ours - reference) <=
+           0x1p16 * (4 * number(golden, "drift") + 0x1p-22 * fabs(reference));
+}
+
+/* The same with activations and their gradients in bf16. */
+static void check_storage(const fixture *f, rvx_isa isa, const trajectory *f32, const char *name)
+{
+    trajectory t = train(f, 2, isa, RVX_BF16, false, name);
+    for (int step = 0; step < STEPS; step++) {
+        const json_t *loss = json_array_get(json_object_get(f->root, "loss"), (size_t)step);
+        const json_t *norm =
+            json_array_get(json_object_get(f->root, "gradient_norm"), (size_t)step);
+        tap_ok(close_to_stored(t.loss[step], loss) && close_to_stored(t.norm[step], norm),
+               "%s isa %d step %d, bf16: loss %.5g (torch %.5g), gradient norm %.5g (torch %.5g)",
+               name, isa, step, t.loss[step], number(loss, "f64"), t.norm[step],
+               number(norm, "f64"));
+    }
+    tap_ok(t.arena_bytes < f32->arena_bytes && t.bits != f32->bits,
+           "%s isa %d, bf16: %lld KiB instead of %lld", name, isa, (long long)(t.arena_bytes >> 10),
+           (long long)(f32->arena_bytes >> 10));
+    tap_ok(train(f, 1, isa, RVX_BF16, false, name).bits == t.bits &&
+               train(f, 3, isa, RVX_BF16, false, name).bits == t.bits,
+           "%s isa %d, bf16: the same bits for 1, 2 and 3 threads", name, isa);
+}
+
+/* Do the convolutions of this instruction set take bf16? */
+static bool stores_bf16(rvx_isa isa)
+{
+    return isa >= rvx__op_conv.bf16_isa && isa >= rvx__op_conv_transpose.bf16_isa;
+}
+
 int main(void)
 {
     static const char *const names[] = {"unet3d_sgd", "unet3d_adamw_ignore", "unet3d_anisotropic",
@@ -301,7 +341,7 @@ int main(void)
         snprintf(path, sizeof path, "tests/models/goldens/%s.json", names[k]);
         read_fixture(&f, path);
         for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++) {
-            trajectory t = train(&f, 2, (rvx_isa)isa, true, names[k]);
+            trajectory t = train(&f, 2, (rvx_isa)isa, RVX_F32, true, names[k]);
             for (int step = 0; step < STEPS; step++) {
                 const json_t *loss = json_array_get(json_object_get(f.root, "loss"), (size_t)step);
                 const json_t *norm =
@@ -311,9 +351,11 @@ int main(void)
                        names[k], isa, step, t.loss[step], number(loss, "f64"), t.norm[step],
                        number(norm, "f64"));
             }
-            tap_ok(train(&f, 1, (rvx_isa)isa, false, names[k]).bits == t.bits &&
-                       train(&f, 3, (rvx_isa)isa, false, names[k]).bits == t.bits,
+            tap_ok(train(&f, 1, (rvx_isa)isa, RVX_F32, false, names[k]).bits == t.bits &&
+                       train(&f, 3, (rvx_isa)isa, RVX_F32, false, names[k]).bits == t.bits,
                    "%s isa %d: the same bits for 1, 2 and 3 threads", names[k], isa);
+            if (stores_bf16((rvx_isa)isa))
+                check_storage(&f, (rvx_isa)isa, &t, names[k]);
         }
         json_decref(f.root);
     }
