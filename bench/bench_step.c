@@ -1,7 +1,7 @@
 /* One training step of unet3d: time, memory, and where the time goes. Prints one JSON object a
  * size, in the terms of bench/peers/step.py, so that both can be read side by side.
  *
- * usage: bench_step [--size N] [--repeats R] [--threads T] [--profile] */
+ * usage: bench_step [--size N] [--repeats R] [--threads T] [--bf16] [--profile] */
 #include "engine/run/optimizer.h"
 #include "kernels/random.h"
 #include "models/models.h"
@@ -69,7 +69,7 @@ static void print_profile(const profile *p)
     }
 }
 
-static void bench(int64_t size, int repeats, int threads, bool profiled)
+static void bench(int64_t size, int repeats, int threads, bool bf16, bool profiled)
 {
     rvx_model_config config = rvx__model_unet3d.defaults;
     const int widths[4] = {16, 32, 64, 128};
@@ -79,6 +79,7 @@ static void bench(int64_t size, int repeats, int threads, bool profiled)
     memcpy(config.widths, widths, sizeof widths);
     rvx_error error = {0};
     rvx_graph *graph = rvx__graph_create();
+    rvx__graph_set_storage(graph, bf16 ? RVX_BF16 : RVX_F32);
     rvx_value image = rvx__input(graph, "image", (rvx_shape){1, size, size, size, 1}, RVX_F32);
     rvx_value logits[RVX_STAGES_MAX];
     int count = rvx__model_unet3d.build(graph, image, &config, logits);
@@ -133,10 +134,12 @@ static void bench(int64_t size, int repeats, int threads, bool profiled)
     if (profiled)
         print_profile(&p);
     double flops = rvx__plan_cost(plan, false).flops;
-    printf("{\"size\": %lld, \"threads\": %d, \"seconds\": %.4f, \"gflops_per_second\": %.1f, "
+    printf("{\"size\": %lld, \"storage\": \"%s\", \"threads\": %d, \"seconds\": %.4f, "
+           "\"gflops_per_second\": %.1f, "
            "\"arena_mib\": %.1f, \"peak_mib\": %.1f, \"fragmentation\": %.4f}\n",
-           (long long)size, threads, best, flops / best * 1e-9, (double)plan->arena_bytes / 0x1p20,
-           peak_mib() - before, (double)plan->arena_bytes / (double)plan->peak_live_bytes - 1);
+           (long long)size, bf16 ? "bf16" : "f32", threads, best, flops / best * 1e-9,
+           (double)plan->arena_bytes / 0x1p20, peak_mib() - before,
+           (double)plan->arena_bytes / (double)plan->peak_live_bytes - 1);
     if (profiled) {
         char text[2048];
         rvx__plan_describe_peak(plan, text, sizeof text, 12);
@@ -152,10 +155,12 @@ int main(int argc, char **argv)
 {
     int64_t size = 0;
     int repeats = 5, threads = 2;
-    bool profiled = false;
+    bool profiled = false, bf16 = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--profile") == 0)
             profiled = true;
+        else if (strcmp(argv[i], "--bf16") == 0)
+            bf16 = true;
         else if (i + 1 < argc && strcmp(argv[i], "--size") == 0)
             size = atoll(argv[++i]);
         else if (i + 1 < argc && strcmp(argv[i], "--repeats") == 0)
@@ -163,16 +168,17 @@ int main(int argc, char **argv)
         else if (i + 1 < argc && strcmp(argv[i], "--threads") == 0)
             threads = atoi(argv[++i]);
         else {
-            fprintf(stderr,
-                    "usage: bench_step [--size N] [--repeats R] [--threads T] [--profile]\n");
+            fprintf(
+                stderr,
+                "usage: bench_step [--size N] [--repeats R] [--threads T] [--bf16] [--profile]\n");
             return 2;
         }
     }
     if (size) {
-        bench(size, repeats, threads, profiled);
+        bench(size, repeats, threads, bf16, profiled);
     } else {
-        bench(64, repeats, threads, profiled);
-        bench(96, repeats, threads, profiled);
+        bench(64, repeats, threads, bf16, profiled);
+        bench(96, repeats, threads, bf16, profiled);
     }
     return 0;
 }

@@ -17,8 +17,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SPEED_MUST, MEMORY_MUST = 1.3, 0.6
 
 
-def ours(binary, size):
-    out = subprocess.run([binary, "--size", str(size), "--repeats", "6"], check=True, capture_output=True,
+def ours(binary, size, dtypes):
+    storage = ["--bf16"] if dtypes != "f32" else []
+    out = subprocess.run([binary, "--size", str(size), "--repeats", "6"] + storage, check=True, capture_output=True,
                          text=True).stdout
     return json.loads(out)
 
@@ -36,7 +37,7 @@ def compare(binary, size, rounds, dtypes):
     lean = min(first, key=lambda v: v["peak_bytes"])
     torch_seconds, our_seconds, ratios = [fast["step_seconds"]], [], []
     for _ in range(rounds):
-        mine = ours(binary, size)
+        mine = ours(binary, size, dtypes)
         theirs = torch_variants(size, fast["layout"], fast["malloc"], fast["dtype"])[0]
         our_seconds.append(mine["seconds"])
         torch_seconds.append(theirs["step_seconds"])
