@@ -127,8 +127,8 @@ static inline __attribute__((always_inline)) void block_run(const rvx__conv_bloc
     X(1, 12, 1)                                                                                    \
     ROW_6(X, 2, 1)                                                                                 \
     X(3, 1, 1)                                                                                     \
-    X(3, 2, 1) X(3, 3, 1) X(3, 4, 1) ROW_6(X, 1, 2) X(2, 1, 2) X(2, 2, 2) X(2, 3, 2) X(3, 1, 2)    \
-        X(3, 2, 2)
+    X(3, 2, 1)                                                                                     \
+    X(3, 3, 1) X(3, 4, 1) ROW_6(X, 1, 2) X(2, 1, 2) X(2, 2, 2) X(2, 3, 2) X(3, 1, 2) X(3, 2, 2)
 #endif
 
 #define BLOCK_DEFINE(g, i, v)                                                                      \

@@ -30,6 +30,8 @@ typedef struct rvx__conv_block {
     int64_t run;             /* products per row: taps along w times channels; window: channels */
     int64_t source_offset;   /* added to every source pointer */
     int64_t source_position; /* between neighbouring voxels of a group */
+    /* Window: the first or last source voxel lies outside the volume and reads these zeros. */
+    const float *first_outside, *last_outside;
     int64_t ahead_offset, ahead_lines;
     float *target[RVX_BLOCK_GROUPS];
     int64_t target_position;
@@ -57,6 +59,14 @@ static inline void rvx__row_fetch_ahead(const rvx__conv_row *row, const rvx__con
 {
     for (int64_t i = 0; i < block->ahead_lines; i++)
         __builtin_prefetch(row->ahead + block->ahead_offset + 16 * i, 0, 2);
+}
+
+/* Source voxels that a window of `positions` target voxels reads. */
+static inline int64_t rvx__window_sources(rvx__window window, int64_t positions)
+{
+    return window == RVX_WINDOW_STRIDE_1   ? positions + 2
+           : window == RVX_WINDOW_STRIDE_2 ? 2 * positions + 1
+                                           : positions / 2 + 1;
 }
 
 static inline int64_t rvx__window_most(rvx__window window, int64_t vectors)

@@ -65,9 +65,7 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
     rvx_vec sum[RVX_BLOCK_SIZE];
     const int64_t lanes = block->lanes, position = block->source_position;
     const int64_t run = block->run, offset = block->source_offset;
-    const int sources = window == RVX_WINDOW_STRIDE_1   ? positions + 2
-                        : window == RVX_WINDOW_STRIDE_2 ? 2 * positions + 1
-                                                        : positions / 2 + 1;
+    const int sources = (int)rvx__window_sources(window, positions);
     if (lanes == RVX_LANES)
         window_start(sum, block, positions, vectors, RVX_LANES);
     else
@@ -79,13 +77,19 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
         const float *p[(SOURCE_MAX + 2) / 3];
         foreach (i, (sources + 2) / 3)
             p[i] = row->source[0] + offset + 3 * i * position;
+        const float *first = block->first_outside ? block->first_outside : p[0];
+        const float *last = block->last_outside
+                                ? block->last_outside
+                                : p[(sources - 1) / 3] + position * ((sources - 1) % 3);
         for (int64_t k = run; k > 0; k--) {
             rvx_vec w[TAPS * RVX_BLOCK_VECTORS];
             foreach (i, TAPS * vectors)
                 w[i] = rvx__load(weight + i * RVX_LANES);
             weight += TAPS * vectors * RVX_LANES;
             foreach (i, sources) {
-                rvx_vec x = rvx__splat(p[i / 3][position * (i % 3)]);
+                rvx_vec x = rvx__splat(i == 0             ? *first
+                                       : i == sources - 1 ? *last
+                                                          : p[i / 3][position * (i % 3)]);
                 foreach (j, positions) {
                     const int t = tap_of(window, i, j);
                     if (t >= 0 && t < TAPS)
@@ -95,6 +99,8 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
             }
             foreach (i, (sources + 2) / 3)
                 p[i]++;
+            first++;
+            last++;
         }
     }
     if (block->stream)
@@ -109,8 +115,8 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
 #define LENGTHS_11(X, k, v)                                                                        \
     X(k, 1, v)                                                                                     \
     X(k, 2, v)                                                                                     \
-    X(k, 3, v) X(k, 4, v) X(k, 5, v) X(k, 6, v) X(k, 7, v) X(k, 8, v) X(k, 9, v) X(k, 10, v)       \
-        X(k, 11, v)
+    X(k, 3, v)                                                                                     \
+    X(k, 4, v) X(k, 5, v) X(k, 6, v) X(k, 7, v) X(k, 8, v) X(k, 9, v) X(k, 10, v) X(k, 11, v)
 #if RVX_LANES == 16
 #define LENGTHS_14(X, k)                                                                           \
     LENGTHS_11(X, k, 1) LENGTHS_11(X, k, 2) X(k, 12, 2) X(k, 12, 1) X(k, 13, 1) X(k, 14, 1)
@@ -118,8 +124,10 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
     LENGTHS_14(X, k)                                                                               \
     X(k, 15, 1)                                                                                    \
     X(k, 16, 1)                                                                                    \
-    X(k, 17, 1) X(k, 18, 1) X(k, 19, 1) X(k, 20, 1) X(k, 21, 1) X(k, 22, 1) X(k, 23, 1)            \
-        X(k, 24, 1) X(k, 25, 1) X(k, 26, 1)
+    X(k, 17, 1)                                                                                    \
+    X(k, 18, 1)                                                                                    \
+    X(k, 19, 1) X(k, 20, 1) X(k, 21, 1) X(k, 22, 1) X(k, 23, 1) X(k, 24, 1) X(k, 25, 1)            \
+        X(k, 26, 1)
 #else
 #define LENGTHS_14(X, k) LENGTHS_11(X, k, 1)
 #define LENGTHS_26(X, k) LENGTHS_11(X, k, 1)
