@@ -126,8 +126,7 @@ window_run(const rvx__conv_block *block, rvx__window window, int positions, int 
     X(k, 16, 1)                                                                                    \
     X(k, 17, 1)                                                                                    \
     X(k, 18, 1)                                                                                    \
-    X(k, 19, 1) X(k, 20, 1) X(k, 21, 1) X(k, 22, 1) X(k, 23, 1) X(k, 24, 1) X(k, 25, 1)            \
-        X(k, 26, 1)
+    X(k, 19, 1) X(k, 20, 1) X(k, 21, 1) X(k, 22, 1) X(k, 23, 1) X(k, 24, 1) X(k, 25, 1) X(k, 26, 1)
 #else
 #define LENGTHS_14(X, k) LENGTHS_11(X, k, 1)
 #define LENGTHS_26(X, k) LENGTHS_11(X, k, 1)
