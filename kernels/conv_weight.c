@@ -33,9 +33,9 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     int64_t rows_of_dy = g->stride[0] * g->stride[1]; /* for each row of x, or x for dy */
     int64_t row =
         ci * x->w + 1 + (g->transposed ? co * dy->w * rows_of_dy : co * dy->w / rows_of_dy);
-    int64_t rows = (shared                       ? SHARED_TILE_FLOATS
+    int64_t rows = (shared          ? SHARED_TILE_FLOATS
                     : g->transposed ? STREAM_TILE_FLOATS
-                                                 : TILE_FLOATS) /
+                                    : TILE_FLOATS) /
                    row;
     if (rows < 1)
         rows = 1;
