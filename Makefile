@@ -71,11 +71,11 @@ $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
 	@ar rcs $@ $^
 
 $(BUILD)/librevoxel.so: $(LIBRARY_OBJECTS)
-	$(CC) -shared -fopenmp -Wl,-soname,librevoxel.so.0 -o $@ $^ $(LIBS)
+	$(CC) $(CFLAGS) -shared -fopenmp -Wl,-soname,librevoxel.so.0 -o $@ $^ $(LIBS)
 	@ln -sf $(@F) $@.0
 
 $(BUILD)/revoxel: $(CLI_OBJECTS) $(BUILD)/librevoxel.a
-	$(CC) -fopenmp -o $@ $^ $(LIBS)
+	$(CC) $(CFLAGS) -fopenmp -o $@ $^ $(LIBS)
 
 define ISA_RULE
 $(BUILD)/kernels/cpu/%.$(1).o: kernels/cpu/%.c
@@ -168,6 +168,11 @@ check: check-deps
 	@$(CC) -std=c99 $(WARNINGS) -Wpedantic -fsyntax-only -x c bindings/c/revoxel.h
 	@$(CXX) -std=c++11 $(WARNINGS) -Wpedantic -fsyntax-only -x c++ bindings/c/revoxel.h
 	@echo "header: stands alone in C99 and C++11"
+
+# Every test under AddressSanitizer and UndefinedBehaviorSanitizer, in a build of its own.
+.PHONY: sanitize
+sanitize:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-sanitize CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -O1 -Wno-error" test
 
 TIDY_SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES)
 tidy: check-deps

@@ -77,7 +77,8 @@ static rvx_status check_size(const int64_t size[3], const rvx_model_config *conf
                              "size expected a multiple of %lld along %c (%d stages), found %lld",
                              (long long)divisor, axes[axis], config->stage_count,
                              (long long)size[axis]);
-        voxels *= (double)(size[axis] / divisor);
+        int64_t edge = size[axis] / divisor;
+        voxels *= (double)edge;
     }
     if (voxels < 2)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
