@@ -3,7 +3,8 @@
  *   y = a + b
  *
  * in: a, b of one shape; out: y of the same shape. Backward: both gradients are grad_y, nothing is
- * read. Inverse: a = y - b (exact for fixed point, to rounding for f32). */
+ * read. Inverse: a = y - b or b = y - a, exact where y and the rebuilt input are streams on one
+ * grid, to rounding for f32 and bf16. */
 #include "kernels/op.h"
 
 #include <string.h>
@@ -43,7 +44,9 @@ const rvx_op rvx__op_add = {
     .out_count = 1,
     .shape = add_shape,
     .stored_outputs = 1,
-    .flags = RVX_OP_FORWARD_IN_PLACE | RVX_OP_BACKWARD_IN_PLACE | RVX_OP_CHEAP | RVX_OP_BF16,
+    .inverse_inputs = 1u << 0 | 1u << 1,
+    .flags = RVX_OP_FORWARD_IN_PLACE | RVX_OP_BACKWARD_IN_PLACE | RVX_OP_INVERSE_IN_PLACE |
+             RVX_OP_CHEAP | RVX_OP_BF16 | RVX_OP_I16,
     .cost = add_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__add_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__add_backward),

@@ -12,7 +12,16 @@
  * Padding is zero AFTER this map. Gradients are with respect to a, never to in[0].
  *
  * Storage. Activations and their gradients may be bf16 (RVX_OP_BF16): converted on load, rounded to
- * nearest even on store; all arithmetic is f32. */
+ * nearest even on store; all arithmetic is f32.
+ *
+ * Streams. An activation may be RVX_I16 (RVX_OP_I16): integers on a grid of steps 2^-grid_log2.
+ * What is stored to one is rounded to the grid, to nearest even, and wraps around beyond 16 bits;
+ * the tensor's overflow counter gets the number of such values. A sum with a stream adds integers:
+ * the other summand is rounded to the grid (and wrapped) first, so that the difference undoes the
+ * sum bit for bit, overflow or not. Gradients are never RVX_I16.
+ *
+ * Inverse. RVX_INVERSE writes the one input named by call->rebuild to in[rebuild], from out[] and
+ * the other inputs. */
 #ifndef RVX_OP_H
 #define RVX_OP_H
 
@@ -57,6 +66,7 @@ typedef struct rvx_call {
     rvx_tensor grad_in[RVX_IN_MAX];   /* data NULL: not wanted */
     rvx_tensor grad_out[RVX_OUT_MAX]; /* data NULL: no gradient arrives */
     uint32_t accumulate;              /* bit i: add to grad_in[i] instead of writing it */
+    int32_t rebuild;                  /* RVX_INVERSE: the input to be written */
     rvx_tensor fold;                  /* fold table for in[0], see above */
     void *scratch;                    /* 64-byte aligned */
     int64_t scratch_bytes;
@@ -93,6 +103,7 @@ typedef struct rvx_op {
     uint32_t no_gradient_inputs; /* bit i: in[i] never receives a gradient (labels) */
     uint32_t reads_parameters;   /* what backward_parameters reads */
     uint32_t reads_data;         /* what backward_data reads */
+    uint32_t inverse_inputs;     /* bit i: RVX_INVERSE rebuilds in[i] from out[] and the others */
     uint32_t flags;              /* RVX_OP_* */
     rvx_isa bf16_isa;            /* RVX_OP_BF16: from this instruction set on */
     uint32_t stored_outputs;     /* bit i: out[i] is an activation and has the storage type of the
@@ -115,8 +126,12 @@ enum {
     RVX_OP_VIEW = 1u << 4,              /* moves no data: concat, slice; outputs are stored as the
                                            inputs are */
     RVX_OP_CHEAP = 1u << 5,             /* memory-bound: rerunning it costs little */
-    RVX_OP_BF16 = 1u << 6               /* takes f32 and bf16 activations and gradients, in any mix;
+    RVX_OP_BF16 = 1u << 6,              /* takes f32 and bf16 activations and gradients, in any mix;
                                            parameters, tables and scalars are f32 always */
+    RVX_OP_I16 = 1u << 7,               /* takes RVX_I16 activations too */
+    RVX_OP_INVERSE_IN_PLACE = 1u << 8,  /* the rebuilt input may share memory with out[0] */
+    RVX_OP_PERMUTES = 1u << 9           /* moves values, unchanged: outputs are stored as in[0] is,
+                                           and the inverse is exact for every type */
 };
 
 /* One extern row per op: rvx__op_conv, rvx__op_norm_act, ... */

@@ -21,7 +21,7 @@
 typedef enum rvx_dtype {
     RVX_F32 = 0,
     RVX_BF16 = 1,
-    RVX_I16 = 2, /* fixed point: value = integer * 2^-grid_log2 (residual streams) */
+    RVX_I16 = 2, /* fixed point, for residual streams: value = integer * 2^-grid_log2 */
     RVX_U8 = 3,
     RVX_DTYPE_COUNT
 } rvx_dtype;
@@ -36,6 +36,7 @@ typedef struct rvx_tensor {
     int64_t pitch; /* elements between voxels that are neighbours along w; at least shape.c */
     rvx_dtype dtype;
     int32_t grid_log2; /* RVX_I16 only */
+    int64_t *overflow; /* RVX_I16 only: gets the number of values that did not fit added; or NULL */
 } rvx_tensor;
 
 static inline int64_t rvx__dtype_bytes(rvx_dtype dtype)
@@ -46,6 +47,11 @@ static inline int64_t rvx__dtype_bytes(rvx_dtype dtype)
 
 static inline int64_t rvx__shape_voxels(rvx_shape s) { return s.n * s.d * s.h * s.w; }
 static inline int64_t rvx__shape_count(rvx_shape s) { return s.n * s.d * s.h * s.w * s.c; }
+
+static inline int rvx__shape_equal(rvx_shape a, rvx_shape b)
+{
+    return a.n == b.n && a.d == b.d && a.h == b.h && a.w == b.w && a.c == b.c;
+}
 
 /* bf16 is the upper half of f32. Rounded to nearest even; a NaN stays one. */
 static inline uint16_t rvx__bf16_of(float value)

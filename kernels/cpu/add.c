@@ -26,11 +26,11 @@ void RVX_KERNEL(rvx__add_backward)(const rvx_call *call)
     }
 }
 
-/* a = y - b */
+/* a = y - b, or b = y - a */
 void RVX_KERNEL(rvx__add_inverse)(const rvx_call *call)
 {
     const rvx_tensor *y = &call->out[0];
-    rvx__combine(rvx__plane_of(&call->in[0], 0), rvx__plane_of(y, 0),
-                 rvx__plane_of(&call->in[1], 0), rvx__shape_voxels(y->shape), y->shape.c,
-                 RVX_COMBINE_DIFFERENCE, call->threads);
+    rvx__combine(rvx__plane_of(&call->in[call->rebuild], 0), rvx__plane_of(y, 0),
+                 rvx__plane_of(&call->in[1 - call->rebuild], 0), rvx__shape_voxels(y->shape),
+                 y->shape.c, RVX_COMBINE_DIFFERENCE, call->threads);
 }

@@ -27,15 +27,46 @@ RVX_INLINE rvx_vec rvx__combine_one(rvx_plane a, rvx_plane b, int64_t i, rvx_com
     return v;
 }
 
+/* Elements as integers of y's grid, wrapped. */
+RVX_INLINE rvx_vec_int rvx__integers(rvx_plane y, rvx_plane x, int64_t i, int64_t count)
+{
+    if (x.dtype == RVX_I16 && x.unit == y.unit)
+        return rvx__load_i16((const int16_t *)rvx__plane_address(x, i), count);
+    rvx_vec_int v = rvx__grid_round(rvx__plane_load(x, i, count), y.steps);
+    rvx__count_lost(v, count, y.overflow);
+    return rvx__wrap_i16(v);
+}
+
+/* Sums and differences of a stream are those of integers. Where one of them undoes another nothing
+ * is counted as lost. */
+RVX_INLINE void rvx__combine_integers(rvx_plane y, rvx_plane a, rvx_plane b, int64_t i,
+                                      rvx_combine how, int64_t count)
+{
+    if (how == RVX_COMBINE_DIFFERENCE)
+        y.overflow = NULL;
+    rvx_vec_int v = rvx__integers(y, a, i, count), w = rvx__integers(y, b, i, count);
+    rvx__store_i16((int16_t *)rvx__plane_address(y, i), how == RVX_COMBINE_SUM ? v + w : v - w,
+                   count, y.overflow);
+}
+
+RVX_INLINE void rvx__combine_at(rvx_plane y, rvx_plane a, rvx_plane b, int64_t i, rvx_combine how,
+                                int64_t count)
+{
+    if (y.dtype == RVX_I16 && (how == RVX_COMBINE_SUM || how == RVX_COMBINE_DIFFERENCE))
+        rvx__combine_integers(y, a, b, i, how, count);
+    else
+        rvx__plane_store(y, i, rvx__combine_one(a, b, i, how, count), count);
+}
+
 RVX_INLINE void rvx__combine_lines(rvx_plane y, rvx_plane a, rvx_plane b, int64_t lines,
                                    int64_t count, rvx_combine how)
 {
     for (int64_t r = 0; r < lines; r++) {
         int64_t i = 0;
         for (; i + RVX_LANES <= count; i += RVX_LANES)
-            rvx__plane_store(y, i, rvx__combine_one(a, b, i, how, RVX_LANES), RVX_LANES);
+            rvx__combine_at(y, a, b, i, how, RVX_LANES);
         if (i < count)
-            rvx__plane_store(y, i, rvx__combine_one(a, b, i, how, count - i), count - i);
+            rvx__combine_at(y, a, b, i, how, count - i);
         y = rvx__plane_at(y, y.pitch);
         a = rvx__plane_at(a, a.pitch);
         b = rvx__plane_at(b, b.pitch);

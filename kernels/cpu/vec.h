@@ -93,29 +93,109 @@ RVX_INLINE void rvx__put_count(float *p, rvx_vec v, int64_t count, int accumulat
     rvx__store_count(p, v, count);
 }
 
-/* Voxels of a tensor in memory, f32 or bf16, from some element on. Counts and offsets are in
+/* ---- the grid of streams -----------------------------------------------------------------------
+ * Values become integers by rounding to nearest even. Beyond 2^22 they are clamped first (an
+ * overflow in any case) and a NaN becomes 0, so that the bits do not depend on the processor. */
+typedef int16_t rvx_vec_i16 __attribute__((vector_size(2 * RVX_LANES)));
+typedef int16_t rvx_vec_i16_unaligned
+    __attribute__((vector_size(2 * RVX_LANES), aligned(2), may_alias));
+
+RVX_INLINE rvx_vec_int rvx__grid_round(rvx_vec x, float steps)
+{
+    const rvx_vec limit = rvx__splat(4194303.0f), magic = rvx__splat(12582912.0f); /* 1.5 * 2^23 */
+    rvx_vec t = x * steps;
+    t = rvx__vec_equal(t, t, t, (rvx_vec){0});
+    t = rvx__vec_greater(t, limit, limit, t);
+    t = rvx__vec_greater(-limit, t, -limit, t);
+    return (rvx_vec_int)(t + magic) - 0x4B400000;
+}
+
+/* The low 16 bits, with their sign. */
+RVX_INLINE rvx_vec_int rvx__wrap_i16(rvx_vec_int v) { return v << 16 >> 16; }
+
+RVX_INLINE rvx_vec_int rvx__load_i16(const int16_t *p, int64_t count)
+{
+    rvx_vec_i16 v = {0};
+    if (count == RVX_LANES)
+        v = *(const rvx_vec_i16_unaligned *)p;
+    else
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+        v = (rvx_vec_i16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p);
+#else
+        memcpy(&v, p, (size_t)count * sizeof *p);
+#endif
+    return __builtin_convertvector(v, rvx_vec_int);
+}
+
+/* Adds to the counter how many of the first `count` lanes do not fit 16 bits. */
+RVX_INLINE void rvx__count_lost(rvx_vec_int v, int64_t count, int64_t *overflow)
+{
+    rvx_vec_int lost = rvx__wrap_i16(v) != v;
+#if defined(__AVX512F__)
+    if (__builtin_expect(_mm512_test_epi32_mask((__m512i)lost, (__m512i)lost) == 0, 1))
+        return;
+#endif
+    int64_t sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum -= lost[i];
+    if (sum && overflow) /* a sum of counts: its order does not matter */
+        __atomic_fetch_add(overflow, sum, __ATOMIC_RELAXED);
+}
+
+/* Stores integers, wrapped, and counts those that did not fit. */
+RVX_INLINE void rvx__store_i16(int16_t *p, rvx_vec_int v, int64_t count, int64_t *overflow)
+{
+    rvx_vec_i16 low = __builtin_convertvector(v, rvx_vec_i16);
+    if (count == RVX_LANES)
+        *(rvx_vec_i16_unaligned *)p = low;
+    else
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+        _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)low);
+#else
+        memcpy(p, &low, (size_t)count * sizeof *p);
+#endif
+    rvx__count_lost(v, count, overflow);
+}
+
+/* Voxels of a tensor in memory, f32, bf16 or i16, from some element on. Counts and offsets are in
  * elements. data NULL: absent. */
 typedef struct rvx_plane {
     char *data;
     int64_t pitch;
     rvx_dtype dtype;
+    float unit, steps; /* i16: 2^-grid_log2 and 2^grid_log2 */
+    int64_t *overflow;
 } rvx_plane;
 
 RVX_INLINE char *rvx__plane_address(rvx_plane p, int64_t i)
 {
-    return p.data + i * (p.dtype == RVX_BF16 ? 2 : 4);
+    return p.data + i * (p.dtype == RVX_F32 ? 4 : 2);
 }
 
 /* The plane that begins i elements further on. */
 RVX_INLINE rvx_plane rvx__plane_at(rvx_plane p, int64_t i)
 {
-    return (rvx_plane){rvx__plane_address(p, i), p.pitch, p.dtype};
+    p.data = rvx__plane_address(p, i);
+    return p;
+}
+
+/* 2^exponent, -126 <= exponent <= 127. */
+RVX_INLINE float rvx__power_of_two(int32_t exponent)
+{
+    uint32_t bits = (uint32_t)(exponent + 127) << 23;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 /* Voxels of t, from a channel on. */
 RVX_INLINE rvx_plane rvx__plane_of(const rvx_tensor *t, int64_t channel_first)
 {
-    rvx_plane p = {(char *)t->data, t->pitch, t->dtype};
+    rvx_plane p = {(char *)t->data, t->pitch, t->dtype, 1, 1, t->overflow};
+    if (t->dtype == RVX_I16) {
+        p.unit = rvx__power_of_two(-t->grid_log2);
+        p.steps = rvx__power_of_two(t->grid_log2);
+    }
     return t->data ? rvx__plane_at(p, channel_first) : p;
 }
 
@@ -123,8 +203,10 @@ RVX_INLINE rvx_plane rvx__plane_of(const rvx_tensor *t, int64_t channel_first)
 RVX_INLINE rvx_vec rvx__plane_load(rvx_plane p, int64_t i, int64_t count)
 {
     const char *at = rvx__plane_address(p, i);
-    if (p.dtype != RVX_BF16)
+    if (p.dtype == RVX_F32)
         return rvx__load_count((const float *)at, count);
+    if (p.dtype == RVX_I16)
+        return __builtin_convertvector(rvx__load_i16((const int16_t *)at, count), rvx_vec) * p.unit;
     return count < RVX_LANES ? rvx__load_bf16_part((const uint16_t *)at, count)
                              : rvx__load_bf16((const uint16_t *)at);
 }
@@ -132,8 +214,10 @@ RVX_INLINE rvx_vec rvx__plane_load(rvx_plane p, int64_t i, int64_t count)
 RVX_INLINE void rvx__plane_store(rvx_plane p, int64_t i, rvx_vec v, int64_t count)
 {
     char *at = rvx__plane_address(p, i);
-    if (p.dtype != RVX_BF16)
+    if (p.dtype == RVX_F32)
         rvx__store_count((float *)at, v, count);
+    else if (p.dtype == RVX_I16)
+        rvx__store_i16((int16_t *)at, rvx__grid_round(v, p.steps), count, p.overflow);
     else if (count < RVX_LANES)
         rvx__store_bf16_part((uint16_t *)at, v, count);
     else
@@ -143,6 +227,8 @@ RVX_INLINE void rvx__plane_store(rvx_plane p, int64_t i, rvx_vec v, int64_t coun
 RVX_INLINE float rvx__plane_value(rvx_plane p, int64_t i)
 {
     const char *at = rvx__plane_address(p, i);
+    if (p.dtype == RVX_I16)
+        return (float)*(const int16_t *)at * p.unit;
     return p.dtype == RVX_BF16 ? rvx__f32_of(*(const uint16_t *)at) : *(const float *)at;
 }
 
@@ -154,23 +240,32 @@ RVX_INLINE void rvx__plane_put(rvx_plane p, int64_t i, rvx_vec v, int64_t count,
     rvx__plane_store(p, i, v, count);
 }
 
-/* Makes one loop for f32, one for bf16 and one that asks at each vector for a mixture: `call` must
- * be inlined. Planes a, b, c are variables; where there are fewer, one is named again. */
+/* Runs `call`, which must be inlined, with the types of planes a, b, c as constants: one loop for
+ * each usual combination, and one that asks at each vector for any other. a, b, c are variables;
+ * where there are fewer, one is named again. */
+#define RVX_PLANES_ARE(a, b, c, type_a, type_b, type_c)                                            \
+    ((a).dtype == (type_a) && (b).dtype == (type_b) && (c).dtype == (type_c))
+#define RVX_PLANES_AS(a, b, c, type_a, type_b, type_c, call)                                       \
+    do {                                                                                           \
+        (a).dtype = (type_a);                                                                      \
+        (b).dtype = (type_b);                                                                      \
+        (c).dtype = (type_c);                                                                      \
+        call;                                                                                      \
+    } while (0)
 #define RVX_PLANES_TYPED(a, b, c, call)                                                            \
     do {                                                                                           \
-        if ((a).dtype == RVX_F32 && (b).dtype == RVX_F32 && (c).dtype == RVX_F32) {                \
-            (a).dtype = RVX_F32;                                                                   \
-            (b).dtype = RVX_F32;                                                                   \
-            (c).dtype = RVX_F32;                                                                   \
+        if (RVX_PLANES_ARE(a, b, c, RVX_F32, RVX_F32, RVX_F32))                                    \
+            RVX_PLANES_AS(a, b, c, RVX_F32, RVX_F32, RVX_F32, call);                               \
+        else if (RVX_PLANES_ARE(a, b, c, RVX_BF16, RVX_BF16, RVX_BF16))                            \
+            RVX_PLANES_AS(a, b, c, RVX_BF16, RVX_BF16, RVX_BF16, call);                            \
+        else if (RVX_PLANES_ARE(a, b, c, RVX_I16, RVX_I16, RVX_I16))                               \
+            RVX_PLANES_AS(a, b, c, RVX_I16, RVX_I16, RVX_I16, call);                               \
+        else if (RVX_PLANES_ARE(a, b, c, RVX_I16, RVX_F32, RVX_F32))                               \
+            RVX_PLANES_AS(a, b, c, RVX_I16, RVX_F32, RVX_F32, call);                               \
+        else if (RVX_PLANES_ARE(a, b, c, RVX_I16, RVX_BF16, RVX_BF16))                             \
+            RVX_PLANES_AS(a, b, c, RVX_I16, RVX_BF16, RVX_BF16, call);                             \
+        else                                                                                       \
             call;                                                                                  \
-        } else if ((a).dtype == RVX_BF16 && (b).dtype == RVX_BF16 && (c).dtype == RVX_BF16) {      \
-            (a).dtype = RVX_BF16;                                                                  \
-            (b).dtype = RVX_BF16;                                                                  \
-            (c).dtype = RVX_BF16;                                                                  \
-            call;                                                                                  \
-        } else {                                                                                   \
-            call;                                                                                  \
-        }                                                                                          \
     } while (0)
 
 /* sums[lane] += v[lane], in double. */

@@ -89,7 +89,7 @@ typedef struct buffer {
 
 TEST_FUNCTION buffer buffer_make(rvx_shape shape, rvx_dtype dtype, int64_t extra_pitch)
 {
-    buffer b = {{NULL, shape, shape.c + extra_pitch, dtype, 0}, NULL, 0};
+    buffer b = {{.shape = shape, .pitch = shape.c + extra_pitch, .dtype = dtype}, NULL, 0};
     if (shape.c == 0)
         return b;
     int64_t inside = rvx__shape_voxels(shape) * b.tensor.pitch * rvx__dtype_bytes(dtype);
