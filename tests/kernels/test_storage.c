@@ -119,12 +119,12 @@ static void conversion_check(rvx_isa isa)
         memcpy(&from[i], &bits, sizeof bits);
     }
     rvx_shape shape = {1, 1, 1, 1, COUNT};
-    rvx_call call = {.in = {{from, shape, COUNT, RVX_F32, 0}},
-                     .out = {{to, shape, COUNT, RVX_BF16, 0}},
+    rvx_call call = {.in = {{.data = from, .shape = shape, .pitch = COUNT, .dtype = RVX_F32}},
+                     .out = {{.data = to, .shape = shape, .pitch = COUNT, .dtype = RVX_BF16}},
                      .threads = 1};
     rvx__op_concat.cpu[RVX_FORWARD][isa](&call);
     call.in[0] = call.out[0];
-    call.out[0] = (rvx_tensor){back, shape, COUNT, RVX_F32, 0};
+    call.out[0] = (rvx_tensor){.data = back, .shape = shape, .pitch = COUNT, .dtype = RVX_F32};
     rvx__op_concat.cpu[RVX_FORWARD][isa](&call);
     int wrong = 0;
     for (int i = 0; i < COUNT; i++) {
