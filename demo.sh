@@ -30,7 +30,7 @@ started=$(date +%s)
 step "A simulated 3D ultrasound dataset: 10 cases to train on, 2 held out" \
     synth "$data" --cases 10 --test-cases 2 --size 48x48x48 --seed 1
 step "What is in it" inspect "$data"
-step "Training" train "$data" --model revunet3d --widths 16,32,64,96 --steps 320 --out "$out/run"
+step "Training" train "$data" --model revunet3d --widths 16,32,64,96 --steps 640 --out "$out/run"
 step "Segmenting the held-out cases" predict "$out/run" "$data/imagesTs" --out "$out/segmented"
 step "Judging them" evaluate --pred "$out/segmented" --ref "$data/labelsTs" --out "$out/metrics.json"
 step "The report: curves, figures and pictures, worst cases first" report "$out/run" --out "$out/report.html"

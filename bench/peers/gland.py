@@ -3,8 +3,8 @@ Dice with ours.
 
 Owns: the PyTorch side of the accuracy comparison. Reads the plan.json that `revoxel plan` writes
 (keys of engine/run/recipe.h, axes x, y, z) and follows it as far as a small peer can: whole-volume or
-patch training, z-score, mirroring, rotation and scaling, noise, brightness, contrast, gamma (no blur
-and no low-resolution), Dice + CE with deep supervision, SGD-Nesterov or AdamW, poly or cosine,
+patch training, z-score, mirroring, rotation and scaling, noise, blur, brightness, contrast, low
+resolution, gamma, Dice + CE with deep supervision, SGD-Nesterov or AdamW, poly or cosine,
 clipping, our own split rule. Invariant: with one thread the result depends on plan and seed alone.
 
 usage: gland.py DATASET [--plan plan.json] [--set key=value ...] [--seed N] [--minutes M]
@@ -39,8 +39,10 @@ DEFAULTS = {
         "rotation": {"probability": 0.2, "degrees": [30, 30, 30]},
         "scaling": {"probability": 0.2, "factor": [0.7, 1.4]},
         "noise": {"probability": 0.1, "variance": [0, 0.1]},
+        "blur": {"probability": 0.2, "channel_probability": 0.5, "sigma_voxels": [0.5, 1]},
         "brightness": {"probability": 0.15, "factor": [0.75, 1.25]},
         "contrast": {"probability": 0.15, "factor": [0.75, 1.25]},
+        "low_resolution": {"probability": 0.25, "channel_probability": 0.5, "zoom": [0.5, 1]},
         "gamma_inverted": {"probability": 0.1, "exponent": [0.7, 1.5]},
         "gamma": {"probability": 0.3, "exponent": [0.7, 1.5]}},
     "optimizer": {"name": "sgd", "learning_rate": 0.01, "momentum": 0.99, "nesterov": True,
@@ -165,6 +167,32 @@ class Sampler:
         moved[0] += 1
         return image, moved.argmax(0)
 
+    def each_channel(self, image, transform, change):
+        """`change` of every channel, with the transform's chances: per sample, then per channel."""
+        if self.happens(transform["probability"]):
+            return torch.stack([change(plane) if self.happens(transform["channel_probability"])
+                                else plane for plane in image])
+        return image
+
+    def blur(self, plane):
+        sigma = self.random.uniform(*self.plan["augmentation"]["blur"]["sigma_voxels"])
+        radius = int(np.ceil(4 * sigma))
+        weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+        weights = (weights / weights.sum()).float()
+        for axis in range(3):
+            moved = plane.movedim(axis, -1)
+            lines = functional.pad(moved.reshape(-1, 1, moved.shape[-1]), (radius, radius),
+                                   mode="replicate")
+            lines = functional.conv1d(lines, weights[None, None])
+            plane = lines.reshape(moved.shape).movedim(-1, axis)
+        return plane
+
+    def low_resolution(self, plane):
+        zoom = self.random.uniform(*self.plan["augmentation"]["low_resolution"]["zoom"])
+        small = [max(1, round(extent * zoom)) for extent in plane.shape]
+        coarse = functional.interpolate(plane[None, None], small, mode="nearest-exact")
+        return functional.interpolate(coarse, plane.shape, mode="trilinear")[0, 0]
+
     def gamma(self, image, exponent, inverted):
         image = -image if inverted else image
         low, span = image.min(), image.max() - image.min()
@@ -179,11 +207,13 @@ class Sampler:
         if self.happens(a["noise"]["probability"]):
             sigma = uniform(*a["noise"]["variance"]) ** 0.5
             image = image + sigma * torch.randn(image.shape, generator=self.noise)
+        image = self.each_channel(image, a["blur"], self.blur)
         if self.happens(a["brightness"]["probability"]):
             image = image * uniform(*a["brightness"]["factor"])
         if self.happens(a["contrast"]["probability"]):
             mean, low, high = image.mean(), image.min(), image.max()
             image = ((image - mean) * uniform(*a["contrast"]["factor"]) + mean).clamp(low, high)
+        image = self.each_channel(image, a["low_resolution"], self.low_resolution)
         for name in ("gamma_inverted", "gamma"):
             if self.happens(a[name]["probability"]):
                 image = self.gamma(image, uniform(*a[name]["exponent"]), name == "gamma_inverted")

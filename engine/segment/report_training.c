@@ -40,6 +40,22 @@ static bool any_finite(const double *values, int64_t count)
     return false;
 }
 
+/* The first steps' losses can tower over all others. The scale is that of the moving average after
+ * the first twentieth; what lies above is drawn along the upper edge. */
+static void loss_scale(rvx_chart *chart, const double *raw, const double *mean, int64_t count)
+{
+    double low = INFINITY, high = -INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        low = isfinite(raw[i]) ? fmin(low, raw[i]) : low;
+        high = isfinite(mean[i]) && i >= count / 20 ? fmax(high, mean[i]) : high;
+    }
+    if (count < 20 || !(high > low))
+        return;
+    double margin = 0.04 * (high - low);
+    chart->y_low = low >= 0.0 && low < margin ? 0.0 : low - margin;
+    chart->y_high = high + margin;
+}
+
 static void figure_add(rvx_text *out, const rvx_chart *chart)
 {
     rvx__text_add(out, "<figure class=\"chart\">");
@@ -58,12 +74,14 @@ static void step_charts(rvx_text *out, const rvx_run_log *log, double *buffer)
     smooth(mean, raw, count);
     rvx_series loss[] = {{.colour = "#1c7ed6", .x = step, .y = raw, .count = count, .faint = true},
                          {.colour = "#1c7ed6", .x = step, .y = mean, .count = count}};
+    rvx_chart losses = {.title = "Training loss",
+                        .y_label = "line: moving average",
+                        .x_label = "step",
+                        .series = loss,
+                        .series_count = 2};
+    loss_scale(&losses, raw, mean, count);
     if (any_finite(raw, count))
-        figure_add(out, &(rvx_chart){.title = "Training loss",
-                                     .y_label = "line: moving average",
-                                     .x_label = "step",
-                                     .series = loss,
-                                     .series_count = 2});
+        figure_add(out, &losses);
     static const struct {
         const char *title, *label, *colour;
         size_t offset;
