@@ -56,6 +56,7 @@ typedef struct rvx_op_params {
     float smooth;               /* loss: Dice smoothing */
     int32_t channel_count;      /* split: channels of out[0]; out[1] gets the rest */
     int32_t f32_output;         /* conv: out[0] is f32 in a graph that stores bf16 (logits) */
+    int32_t order;              /* blocks of voxels as channels: RVX_ORDER_*, kernels/block.h */
 } rvx_op_params;
 
 typedef struct rvx_call {

@@ -20,12 +20,22 @@ static inline int64_t at(rvx_shape s, int64_t n, int64_t d, int64_t h, int64_t w
 #include "tests/kernels/cases/max_pool.h"
 #include "tests/kernels/cases/norm_act.h"
 #include "tests/kernels/cases/segmentation_loss.h"
+#include "tests/kernels/cases/space_to_depth.h"
 #include "tests/kernels/cases/split.h"
 #include "tests/kernels/cases/upsample.h"
 
 static const test_suite *const suites[] = {
-    &conv_suite, &conv_transpose_suite, &norm_act_suite, &max_pool_suite,          &upsample_suite,
-    &add_suite,  &concat_suite,         &split_suite,    &segmentation_loss_suite,
+    &conv_suite,
+    &conv_transpose_suite,
+    &norm_act_suite,
+    &max_pool_suite,
+    &upsample_suite,
+    &add_suite,
+    &concat_suite,
+    &split_suite,
+    &space_to_depth_suite,
+    &depth_to_space_suite,
+    &segmentation_loss_suite,
 };
 
 TEST_FUNCTION const test_suite *suite_of(const rvx_op *op)

@@ -336,6 +336,15 @@ TEST_FUNCTION bool phase_wanted(const rvx_call *call, rvx_phase phase)
     return wanted;
 }
 
+/* The memory of a tensor, seen as another of as many elements. */
+TEST_FUNCTION rvx_tensor tensor_over(const rvx_tensor *t, rvx_shape shape)
+{
+    rvx_tensor over = *t;
+    over.pitch += shape.c - t->shape.c;
+    over.shape = shape;
+    return over;
+}
+
 /* Runs one phase with exactly the scratch that the row asks for. */
 TEST_FUNCTION void run_phase(run *r, rvx_phase phase)
 {
@@ -345,9 +354,9 @@ TEST_FUNCTION void run_phase(run *r, rvx_phase phase)
     if (!kernel || !phase_wanted(&call, phase))
         return;
     if (phase == RVX_FORWARD && r->options.forward_in_place)
-        call.out[0] = r->in[0].tensor;
+        call.out[0] = tensor_over(&r->in[0].tensor, r->out_shape[0]);
     if (phase == RVX_BACKWARD_DATA && r->options.backward_in_place)
-        call.grad_in[0] = r->grad_out[0].tensor;
+        call.grad_in[0] = tensor_over(&r->grad_out[0].tensor, r->c->in[0]);
     call.scratch_bytes =
         op->scratch ? op->scratch(phase, r->c->in, r->out_shape, &r->c->params, r->options.threads)
                     : 0;
@@ -378,7 +387,7 @@ TEST_FUNCTION bool same_bits(const rvx_tensor *a, const rvx_tensor *b)
     if (!a->data || !b->data)
         return !a->data && !b->data;
     int64_t bytes = rvx__dtype_bytes(a->dtype);
-    if (a->dtype != b->dtype)
+    if (a->dtype != b->dtype || rvx__shape_count(a->shape) != rvx__shape_count(b->shape))
         return false;
     for (int64_t i = 0; i < rvx__shape_count(a->shape); i++)
         if (memcmp((const char *)a->data + element(a, i) * bytes,

@@ -127,6 +127,25 @@ def split(case, x):
     return list(torch.split(x, [case["channel_count"], x.shape[-1] - case["channel_count"]], -1))
 
 
+def space_to_depth(case, x):
+    n, d, h, w, c = x.shape
+    i, j, k = case["stride"]
+    blocks = x.reshape(n, d // i, i, h // j, j, w // k, k, c)
+    coarse = (n, d // i, h // j, w // k, i * j * k * c)
+    axes = (0, 1, 3, 5, 2, 4, 6, 7) if case["order"] else (0, 1, 3, 5, 7, 2, 4, 6)
+    return [blocks.permute(axes).reshape(coarse)]
+
+
+def depth_to_space(case, x):
+    n, d, h, w, c = x.shape
+    i, j, k = case["stride"]
+    if case["order"]:
+        blocks = x.reshape(n, d, h, w, i, j, k, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
+    else:
+        blocks = x.reshape(n, d, h, w, -1, i, j, k).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return [blocks.reshape(n, d * i, h * j, w * k, c // (i * j * k))]
+
+
 def segmentation_loss(case, logits, labels):
     """nnU-Net's DC_and_CE_loss; labels that are no class count as ignored."""
     classes = logits.shape[-1]

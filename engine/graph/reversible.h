@@ -1,0 +1,14 @@
+/* Words for reversible networks, beside those of graph.h: resampling that loses nothing. Owns: no
+ * state; each word adds one node. */
+#ifndef RVX_GRAPH_REVERSIBLE_H
+#define RVX_GRAPH_REVERSIBLE_H
+
+#include "engine/graph/graph.h"
+#include "kernels/block.h"
+
+/* Blocks of stride voxels (d, h, w; 0 means 1) become channels, and back; order: RVX_ORDER_CHANNEL
+ * or, as i-RevNet has it, RVX_ORDER_BLOCK. See kernels/block.h. */
+rvx_value rvx__space_to_depth(rvx_graph *graph, rvx_value x, const int stride[3], int order);
+rvx_value rvx__depth_to_space(rvx_graph *graph, rvx_value x, const int stride[3], int order);
+
+#endif
