@@ -36,4 +36,11 @@ static inline int64_t rvx__block_mark_bytes(rvx_shape coarse, const rvx_op_param
     return (coarse.h * params->stride[0] + 63) / 64 * 64;
 }
 
+/* A line of blocks and the marks of a slab, per thread. */
+static inline int64_t rvx__block_move_scratch(rvx_shape coarse, const rvx_op_params *params,
+                                              int threads)
+{
+    return threads * (rvx__block_line_bytes(coarse) + rvx__block_mark_bytes(coarse, params));
+}
+
 #endif

@@ -12,13 +12,6 @@ RVX_DECLARE_KERNEL(rvx__depth_to_space_forward)
 RVX_DECLARE_KERNEL(rvx__depth_to_space_backward)
 RVX_DECLARE_KERNEL(rvx__depth_to_space_inverse)
 
-/* A line of blocks and the marks of a slab, per thread. */
-static inline int64_t rvx__block_move_scratch(rvx_shape coarse, const rvx_op_params *params,
-                                              int threads)
-{
-    return threads * (rvx__block_line_bytes(coarse) + rvx__block_mark_bytes(coarse, params));
-}
-
 /* Every value is read and written once. */
 static inline rvx_cost rvx__block_move_cost(rvx_shape in)
 {

@@ -11,4 +11,9 @@
 rvx_value rvx__space_to_depth(rvx_graph *graph, rvx_value x, const int stride[3], int order);
 rvx_value rvx__depth_to_space(rvx_graph *graph, rvx_value x, const int stride[3], int order);
 
+/* Haar wavelet of blocks of stride 1 or 2 along each axis, and its inverse: exact for integer
+ * streams. orthonormal: preserves norms; otherwise means and differences. See kernels/haar.c. */
+rvx_value rvx__haar(rvx_graph *graph, rvx_value x, const int stride[3], bool orthonormal);
+rvx_value rvx__haar_up(rvx_graph *graph, rvx_value x, const int stride[3], bool orthonormal);
+
 #endif

@@ -13,10 +13,26 @@ static inline int64_t at(rvx_shape s, int64_t n, int64_t d, int64_t h, int64_t w
     return (((n * s.d + d) * s.h + h) * s.w + w) * s.c + c;
 }
 
+/* Fine element of a coarse one, by the definition in kernels/block.h. */
+TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_op_params *p,
+                                    int64_t o)
+{
+    int64_t channel = o % coarse.c, w = o / coarse.c % coarse.w,
+            h = o / coarse.c / coarse.w % coarse.h;
+    int64_t z = o / coarse.c / coarse.w / coarse.h, n = z / coarse.d, d = z % coarse.d;
+    int64_t s = (int64_t)p->stride[0] * p->stride[1] * p->stride[2];
+    int64_t sub = p->order ? channel / fine.c : channel % s;
+    int64_t c = p->order ? channel % fine.c : channel / s;
+    return at(fine, n, d * p->stride[0] + sub / (p->stride[1] * p->stride[2]),
+              h * p->stride[1] + sub / p->stride[2] % p->stride[1],
+              w * p->stride[2] + sub % p->stride[2], c);
+}
+
 #include "tests/kernels/cases/add.h"
 #include "tests/kernels/cases/concat.h"
 #include "tests/kernels/cases/conv.h"
 #include "tests/kernels/cases/conv_transpose.h"
+#include "tests/kernels/cases/haar.h"
 #include "tests/kernels/cases/max_pool.h"
 #include "tests/kernels/cases/norm_act.h"
 #include "tests/kernels/cases/segmentation_loss.h"
@@ -35,6 +51,8 @@ static const test_suite *const suites[] = {
     &split_suite,
     &space_to_depth_suite,
     &depth_to_space_suite,
+    &haar_suite,
+    &haar_up_suite,
     &segmentation_loss_suite,
 };
 

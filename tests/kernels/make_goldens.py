@@ -146,6 +146,27 @@ def depth_to_space(case, x):
     return [blocks.reshape(n, d * i, h * j, w * k, c // (i * j * k))]
 
 
+def haar_matrix(case):
+    low, high = (0.5**0.5, 0.5**0.5) if case["orthonormal"] else (0.5, 1.0)
+    pair = torch.tensor([[low, low], [high, -high]], dtype=torch.float64)
+    one = torch.eye(1, dtype=torch.float64)
+    axes = [pair if stride == 2 else one for stride in case["stride"]]
+    return torch.kron(torch.kron(axes[0], axes[1]), axes[2])
+
+
+def haar(case, x):
+    rows = space_to_depth(dict(case, order=0), x)[0].unflatten(-1, (x.shape[-1], -1))
+    rows = rows @ haar_matrix(case).mT
+    return [(rows.mT if case["order"] else rows).flatten(-2)]
+
+
+def haar_up(case, x):
+    s = math.prod(case["stride"])
+    rows = x.unflatten(-1, (s, -1)).mT if case["order"] else x.unflatten(-1, (-1, s))
+    rows = rows @ torch.linalg.inv(haar_matrix(case)).mT
+    return depth_to_space(dict(case, order=0), rows.flatten(-2))
+
+
 def segmentation_loss(case, logits, labels):
     """nnU-Net's DC_and_CE_loss; labels that are no class count as ignored."""
     classes = logits.shape[-1]

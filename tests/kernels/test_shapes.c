@@ -43,6 +43,8 @@ static const refusal refusals[] = {
     {&rvx__op_space_to_depth, {{1, 5, 5, 5, 3}}, 1, {.stride = {5, 5, 5}}, "stride 5 along d"},
     {&rvx__op_space_to_depth, {{1, 4, 4, 4, 3}}, 1, {.stride = {1, 2, 0}}, "stride 0 along w"},
     {&rvx__op_space_to_depth, {{1, 4, 4, 4, 3}}, 1, {.stride = {2, 2, 2}, .order = 2}, "order 2"},
+    {&rvx__op_haar, {{1, 6, 6, 6, 3}}, 1, {.stride = {2, 2, 3}}, "stride 3 along w"},
+    {&rvx__op_haar, {{1, 6, 6, 7, 3}}, 1, {.stride = {2, 2, 2}}, "size 7 along w"},
     {&rvx__op_depth_to_space, {{1, 4, 4, 4, 12}}, 1, {.stride = {2, 2, 2}}, "12 channels"},
     {&rvx__op_segmentation_loss,
      {{1, 4, 4, 4, 3}, {1, 4, 4, 5, 1}},

@@ -34,20 +34,6 @@ static const test_case depth_to_space_cases[] = {
     {"three", {{1, 1, 5, 2, 81}}, STRIDES(3, 3, 3, 0), .offset = 0},
 };
 
-/* Fine element of a coarse one, by the definition. */
-static int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_op_params *p, int64_t o)
-{
-    int64_t channel = o % coarse.c, w = o / coarse.c % coarse.w,
-            h = o / coarse.c / coarse.w % coarse.h;
-    int64_t z = o / coarse.c / coarse.w / coarse.h, n = z / coarse.d, d = z % coarse.d;
-    int64_t s = (int64_t)p->stride[0] * p->stride[1] * p->stride[2];
-    int64_t sub = p->order ? channel / fine.c : channel % s;
-    int64_t c = p->order ? channel % fine.c : channel / s;
-    return at(fine, n, d * p->stride[0] + sub / (p->stride[1] * p->stride[2]),
-              h * p->stride[1] + sub / p->stride[2] % p->stride[1],
-              w * p->stride[2] + sub % p->stride[2], c);
-}
-
 static void space_to_depth_reference(const test_case *c, const rvx_shape *out_shape,
                                      double *const *out, double *const *in)
 {
