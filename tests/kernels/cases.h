@@ -40,6 +40,9 @@ TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_
 #include "tests/kernels/cases/split.h"
 #include "tests/kernels/cases/upsample.h"
 
+/* uses segmentation_loss.h */
+#include "tests/kernels/cases/head.h"
+
 static const test_suite *const suites[] = {
     &conv_suite,
     &conv_transpose_suite,
@@ -54,6 +57,8 @@ static const test_suite *const suites[] = {
     &haar_suite,
     &haar_up_suite,
     &segmentation_loss_suite,
+    &head_loss_suite,
+    &head_labels_suite,
 };
 
 TEST_FUNCTION const test_suite *suite_of(const rvx_op *op)

@@ -44,7 +44,7 @@ typedef struct test_suite {
     double (*condition)(const test_case *c, const rvx_shape *out_shape, const rvx_tensor *in);
     uint32_t differentiable;          /* outputs that gradients flow into */
     uint32_t pitched_in, pitched_out; /* tensors that may be channel slices */
-    uint32_t labels_in;               /* u8 inputs */
+    uint32_t labels_in, labels_out;   /* u8 inputs and outputs */
     bool bf16_exact; /* with bf16 tensors: the f32 result, rounded once (see test_storage.c) */
     test_scale scale_out[RVX_OUT_MAX];
 } test_suite;
@@ -245,13 +245,14 @@ TEST_FUNCTION bool run_make(run *r, const test_suite *s, const test_case *c, run
     uint64_t seed = case_seed(s, c);
     for (int i = 0; i < RVX_IN_MAX; i++) {
         int64_t extra = s->pitched_in >> i & 1 ? options.extra_pitch : 0;
-        bool labels = s->labels_in >> i & 1, round = options.bf16_in >> i & 1 && options.rounded;
+        bool labels = s->labels_in >> i & 1;
+        bool round = options.bf16_in >> i & 1 && options.rounded && !labels;
         rvx_dtype dtype = options.bf16_in >> i & 1 && !round ? RVX_BF16 : RVX_F32;
         r->in[i] = buffer_make(c->in[i], labels ? RVX_U8 : dtype, extra);
         buffer_random(&r->in[i], seed, (uint64_t)i, c);
         if (round)
             buffer_round(&r->in[i]);
-        if (labels || options.no_grad_in >> i & 1)
+        if (labels || options.no_grad_in >> i & 1 || !s->differentiable)
             continue;
         r->grad_in[i] = buffer_make(c->in[i], dtype, extra);
         if (options.accumulate >> i & 1) {
@@ -265,7 +266,8 @@ TEST_FUNCTION bool run_make(run *r, const test_suite *s, const test_case *c, run
         bool round = options.bf16_out >> i & 1 && options.rounded;
         rvx_dtype dtype = options.bf16_out >> i & 1 && !round ? RVX_BF16 : RVX_F32;
         if (i > 0 || !options.no_out0)
-            r->out[i] = buffer_make(r->out_shape[i], dtype, extra);
+            r->out[i] =
+                buffer_make(r->out_shape[i], s->labels_out >> i & 1 ? RVX_U8 : dtype, extra);
         if (s->differentiable >> i & 1) {
             r->grad_out[i] = buffer_make(r->out_shape[i], dtype, extra);
             buffer_random(&r->grad_out[i], seed, STREAM_GRAD_OUT + (uint64_t)i, c);

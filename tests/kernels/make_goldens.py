@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 SAMPLES = 256
 STREAM_GRAD_OUT = 16
+LABELS = {"segmentation_loss": 1, "head_loss": 3}  # the input that is u8
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "goldens")
 
 
@@ -57,8 +58,8 @@ def numbers(seed, stream, count):
 def input_of(case, index, seed):
     shape = case["in"][index]
     count = int(np.prod(shape))
-    if case["op"] == "segmentation_loss" and index == 1:
-        return (philox_word0(seed, 1, count) % np.uint32(case["labels"])).reshape(shape)
+    if LABELS.get(case["op"]) == index:
+        return (philox_word0(seed, index, count) % np.uint32(case["labels"])).reshape(shape)
     v = numbers(seed, index, count)
     if index == 0:
         if case["levels"]:
@@ -194,7 +195,16 @@ def segmentation_loss(case, logits, labels):
             summary.reshape(1, 1, 1, 1, 4)]
 
 
-DIFFERENTIABLE = {"split": 2}
+def head_loss(case, x, weight, bias, labels):
+    return segmentation_loss(case, x @ weight[0, 0, 0] + (0 if bias is None else bias), labels)
+
+
+def head_labels(case, x, weight, bias=None):
+    logits = x @ weight[0, 0, 0] + (0 if bias is None else bias)
+    return [logits.argmax(-1, keepdim=True)]
+
+
+DIFFERENTIABLE = {"split": 2, "head_labels": 0}
 
 
 def record(name, tensor):
@@ -211,6 +221,9 @@ def case_records(case):
     seed = fnv1a(case["op"] + "/" + case["case"])
     inputs = []
     for i in range(len(case["in"])):
+        if case["in"][i][-1] == 0:  # absent
+            inputs.append(None)
+            continue
         value = input_of(case, i, seed)
         if value.dtype == np.float32:
             value = torch.from_numpy(value.astype(np.float64)).requires_grad_()
@@ -221,10 +234,11 @@ def case_records(case):
     for i in range(DIFFERENTIABLE.get(case["op"], 1)):
         given = numbers(seed, STREAM_GRAD_OUT + i, outputs[i].numel()).reshape(outputs[i].shape)
         total = total + (outputs[i] * torch.from_numpy(given.astype(np.float64))).sum()
-    total.backward()
+    if isinstance(total, torch.Tensor):
+        total.backward()
     data = b"".join(record(f"{case['case']}/out{i}", y) for i, y in enumerate(outputs))
     for i, x in enumerate(inputs):
-        if isinstance(x, torch.Tensor):
+        if isinstance(x, torch.Tensor) and x.grad is not None:
             data += record(f"{case['case']}/grad{i}", x.grad)
     return data
 
