@@ -121,3 +121,27 @@ rvx_value rvx__segmentation_loss(rvx_graph *graph, rvx_value logits, rvx_value l
         *statistics = out[1];
     return out[0];
 }
+
+rvx_value rvx__labels(rvx_graph *graph, rvx_value logits)
+{
+    if (logits.index < 0)
+        return RVX_NO_VALUE;
+    const rvx_value_info *info = &graph->values[logits.index];
+    const rvx_node *conv = info->node >= 0 ? &graph->nodes[info->node] : NULL;
+    bool pointwise = conv && conv->op == &rvx__op_conv;
+    for (int a = 0; a < 3 && pointwise; a++)
+        pointwise = conv->params.kernel[a] == 1 && conv->params.stride[a] == 1;
+    if (!pointwise) {
+        rvx__fail(&graph->error, RVX_ERROR_ARGUMENT,
+                  "labels of '%s': expected logits straight from a pointwise convolution",
+                  info->name);
+        return RVX_NO_VALUE;
+    }
+    rvx_value in[3], out;
+    for (int i = 0; i < 3; i++)
+        in[i].index = i < conv->in_count ? conv->in[i] : -1;
+    rvx__graph_apply(graph, &out, &rvx__op_head_labels, in, 3, &(rvx_op_params){0});
+    if (out.index >= 0)
+        graph->values[out.index].dtype = RVX_U8;
+    return out;
+}

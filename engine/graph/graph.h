@@ -123,4 +123,9 @@ typedef struct rvx_loss {
 rvx_value rvx__segmentation_loss(rvx_graph *graph, rvx_value logits, rvx_value labels,
                                  rvx_loss loss, rvx_value *statistics);
 
+/* Class with the largest logit, the first of equals, as u8 [n][d][h][w][1]. The logits must come
+ * straight from a pointwise convolution; they themselves are formed only where something else asks
+ * for them. */
+rvx_value rvx__labels(rvx_graph *graph, rvx_value logits);
+
 #endif

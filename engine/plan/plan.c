@@ -1,4 +1,4 @@
-/* The four passes in order, and what a plan can say about itself: see plan.h. */
+/* The passes in order, and what a plan can say about itself: see plan.h. */
 #include "engine/plan/plan.h"
 
 #include <stdlib.h>
@@ -132,6 +132,10 @@ rvx_status rvx__plan_create(rvx_plan **plan, const rvx_graph *graph,
     made->base_value_count = graph->value_count;
     RVX_TRY(rvx__graph_status(graph, error));
     RVX_TRY(mark_needed(made, error));
+    if (!options->plain) {
+        rvx__plan_fuse_heads(made);
+        RVX_TRY(mark_needed(made, error));
+    }
     RVX_TRY(rvx__plan_fold(made, error));
     RVX_TRY(mark_needed(made, error));
     RVX_TRY(rvx__plan_schedule(made, error));

@@ -2,7 +2,8 @@
  * bytes. Invariant: the plan IS the allocation. Every tensor and every scratch block of every step
  * has its offset in one arena of `arena_bytes`; a session allocates that arena and nothing else.
  *
- * Made in four passes, one file each:
+ * Made in five passes, one file each:
+ *   fuse_head.c which heads become one op with their loss, so that logits are never stored
  *   fold.c      which normalisations are applied while their consumers load, instead of being
  * stored schedule.c  forward steps, then backward steps; a value that backward needs and that is
  * not kept is rebuilt: by the inverse of an op that consumed it, or by running its producer again
@@ -31,7 +32,7 @@ typedef struct rvx_plan_options {
     int loss_count;
     int optimizer_slots;  /* f32 copies of the parameters that the optimiser keeps (training) */
     int64_t budget_bytes; /* 0: none; else a larger arena is refused with what holds it */
-    bool plain;           /* for tests: nothing folded, nothing in place, concatenations copied */
+    bool plain;           /* for tests: nothing fused or folded, nothing in place, concatenations copied */
 } rvx_plan_options;
 
 typedef struct rvx_instance {
@@ -126,6 +127,7 @@ void rvx__plan_describe_peak(const rvx_plan *plan, char *text, int64_t text_byte
 
 /* ---- between the passes ------------------------------------------------------------------------
  */
+void rvx__plan_fuse_heads(rvx_plan *plan);
 rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_schedule(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_place(rvx_plan *plan, rvx_error *error);
