@@ -43,7 +43,7 @@ typedef struct rvx__head_scratch {
                              classes * channels and then classes doubles each */
     int64_t table;        /* backward: two f32 a sample and class */
     int64_t weight;       /* backward: the weight as [class][channels] */
-    int64_t threads;      /* columns; backward: also rows [RUN_VOXELS][channels] of folded x, and
+    int64_t threads;      /* columns; backward: also folded x, [channels][RUN_VOXELS], and
                              gradients of logits [block][class][lanes] */
     int64_t rows, logits; /* within a thread's part */
     int64_t thread_bytes, bytes;

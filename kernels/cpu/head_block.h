@@ -52,49 +52,84 @@ RVX_INLINE void turn(rvx_vec r[RVX_LANES])
 }
 
 /* ---- loading -----------------------------------------------------------------------------------
- * columns[c] = channel c of the folded voxels; rows[v][channels_padded], where wanted, the same as
- * it stands. Lanes beyond `count` voxels and channels beyond the last are zero in both, but columns
- * beyond the last channel are not written. */
-RVX_INLINE void turn_channels(rvx_vec *columns, float *rows, int64_t row_pitch, rvx_plane x,
-                              const rvx_fold *fold, int64_t c, int64_t channels, int64_t count)
+ * columns[c] = channel c of the folded voxels. rows, where wanted, holds the same unturned as
+ * [vector of channels][voxel of the run][lane], so that one vector of channels is contiguous. Lanes
+ * beyond `count` voxels and channels beyond the last are zero in both, but columns beyond the last
+ * channel are not written. */
+RVX_INLINE void turn_channels(rvx_vec *columns, float *rows, rvx_vec r[RVX_LANES], int64_t c,
+                              int64_t channels)
+{
+    if (rows)
+        EACH(v, RVX_LANES)
+    rvx__store(rows + c * RVX__HEAD_RUN_VOXELS + v * RVX_LANES, r[v]);
+    turn(r);
+    EACH(i, RVX_LANES)
+    if (i < channels)
+        columns[c + i] = r[i];
+}
+
+RVX_INLINE void channels_load(rvx_vec *columns, float *rows, rvx_plane x, rvx_fold fold, int64_t c,
+                              int64_t channels)
 {
     rvx_vec r[RVX_LANES];
-    if (count == RVX_LANES) {
-        EACH(v, RVX_LANES) r[v] = rvx__fold_load(x, v * x.pitch, fold, c, channels);
+    EACH(v, RVX_LANES) r[v] = rvx__fold_load(x, v * x.pitch, &fold, c, channels);
+    turn_channels(columns, rows, r, c, channels);
+}
+
+/* A whole block. */
+RVX_INLINE void block_turn(rvx_vec *columns, float *rows, rvx_plane x, rvx_fold fold,
+                           int64_t channels)
+{
+    int64_t c = 0;
+    for (; c + RVX_LANES <= channels; c += RVX_LANES)
+        channels_load(columns, rows, x, fold, c, RVX_LANES);
+    if (c < channels)
+        channels_load(columns, rows, x, fold, c, channels % RVX_LANES);
+}
+
+/* The same with types as constants. */
+RVX_INLINE void block_turn_any(rvx_vec *columns, float *rows, rvx_plane x, rvx_fold fold,
+                               int64_t channels)
+{
+    if (x.dtype == RVX_F32) {
+        x.dtype = RVX_F32;
+        block_turn(columns, rows, x, fold, channels);
+    } else if (x.dtype == RVX_BF16) {
+        x.dtype = RVX_BF16;
+        block_turn(columns, rows, x, fold, channels);
     } else {
-        EACH(v, RVX_LANES)
-        r[v] = v < count ? rvx__fold_load(x, v * x.pitch, fold, c, channels) : (rvx_vec){0};
-    }
-    if (rows)
-        EACH(v, RVX_LANES) rvx__store(rows + v * row_pitch + c, r[v]);
-    turn(r);
-    if (channels == RVX_LANES) {
-        EACH(i, RVX_LANES) columns[c + i] = r[i];
-    } else {
-        EACH(i, RVX_LANES)
-        if (i < channels)
-            columns[c + i] = r[i];
+        x.dtype = RVX_I16;
+        block_turn(columns, rows, x, fold, channels);
     }
 }
 
-RVX_INLINE void voxels_turn(rvx_vec *columns, float *rows, rvx_plane x, const rvx_fold *fold,
+/* The last block of a piece, `count` voxels. */
+static void block_turn_part(rvx_vec *columns, float *rows, rvx_plane x, rvx_fold fold,
                             int64_t channels, int64_t count)
 {
-    int64_t c = 0, row_pitch = channels_padded(channels);
-    for (; c + RVX_LANES <= channels; c += RVX_LANES)
-        turn_channels(columns, rows, row_pitch, x, fold, c, RVX_LANES, count);
-    if (c < channels)
-        turn_channels(columns, rows, row_pitch, x, fold, c, channels - c, count);
+    for (int64_t c = 0; c < channels; c += RVX_LANES) {
+        int64_t here = channels - c < RVX_LANES ? channels - c : RVX_LANES;
+        rvx_vec r[RVX_LANES] = {{0}};
+        for (int64_t v = 0; v < count; v++)
+            r[v] = rvx__fold_load(x, v * x.pitch, &fold, c, here);
+        turn_channels(columns, rows, r, c, here);
+    }
 }
 
 /* `count` voxels of x from `first` on, which all belong to sample n. */
-static void voxels_load(rvx_vec *columns, float *rows, const rvx_call *call, int64_t n,
-                        int64_t first, int64_t count)
+__attribute__((noinline)) static void voxels_load(rvx_vec *columns, float *rows,
+                                                  const rvx_call *call, int64_t n, int64_t first,
+                                                  int64_t count)
 {
     const rvx_tensor *x = &call->in[0];
     rvx_plane p = rvx__plane_at(rvx__plane_of(x, 0), first * x->pitch);
     rvx_fold fold = rvx__fold_of(&call->fold, n);
-    RVX_PLANES_TYPED(p, p, p, voxels_turn(columns, rows, p, &fold, x->shape.c, count));
+    if (count < RVX_LANES)
+        block_turn_part(columns, rows, p, fold, x->shape.c, count);
+    else if (fold.scale)
+        block_turn_any(columns, rows, p, fold, x->shape.c);
+    else
+        block_turn_any(columns, rows, p, (rvx_fold){0}, x->shape.c);
 }
 
 /* ---- logits ------------------------------------------------------------------------------------
@@ -122,7 +157,8 @@ RVX_INLINE void logits_of_some(rvx_vec *z, const rvx_vec *columns, const float *
 }
 
 /* z[k] of one block. weight [channels][classes], bias [classes] or NULL. */
-static void logits_form(rvx_vec *z, const rvx_vec *columns, const rvx_call *call)
+__attribute__((noinline)) static void logits_form(rvx_vec *z, const rvx_vec *columns,
+                                                  const rvx_call *call)
 {
     int64_t channels = call->in[1].shape.w, classes = call->in[1].shape.c, k = 0;
     const float *weight = rvx__f32(&call->in[1]), *bias = rvx__f32(&call->in[2]);

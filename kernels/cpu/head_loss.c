@@ -68,10 +68,10 @@ RVX_INLINE void weight_tile(double *sums, const backward *t, const float *rows, 
     rvx_vec sum[16];
     EACH(i, count * chains) sum[i] = (rvx_vec){0};
     for (int64_t j = 0; j < blocks; j++, dz += t->classes * RVX_LANES)
-        for (int v = 0; v < RVX_LANES; v += chains, rows += chains * t->padded)
+        for (int v = 0; v < RVX_LANES; v += chains, rows += chains * RVX_LANES)
             EACH(i, chains)
             {
-                rvx_vec a = rvx__load(rows + i * t->padded);
+                rvx_vec a = rvx__load(rows + i * RVX_LANES);
                 EACH(k, count)
                 sum[i * count + k] =
                     rvx__vec_fma(a, rvx__splat(dz[k * RVX_LANES + v + i]), sum[i * count + k]);
@@ -84,13 +84,14 @@ RVX_INLINE void weight_tile(double *sums, const backward *t, const float *rows, 
 }
 
 /* Adds one run to the sums of its group: [class][padded] of the weight, [class] of the bias. */
-static void weight_run(double *sums, const backward *t, const float *rows, const float *dz,
-                       int64_t blocks)
+__attribute__((noinline)) static void weight_run(double *sums, const backward *t, const float *rows,
+                                                 const float *dz, int64_t blocks)
 {
     for (int64_t c = 0; c < t->channels; c += RVX_LANES) {
         int64_t k = 0;
 #define WEIGHTS(count, chains)                                                                     \
-    weight_tile(sums + k * t->padded + c, t, rows + c, dz + k * RVX_LANES, blocks, count, chains)
+    weight_tile(sums + k * t->padded + c, t, rows + c * RVX__HEAD_RUN_VOXELS, dz + k * RVX_LANES,  \
+                blocks, count, chains)
         for (; k + TILE_CLASSES <= t->classes; k += TILE_CLASSES)
             WEIGHTS(TILE_CLASSES, 1);
         for (; k + 3 <= t->classes; k += 3)
@@ -140,7 +141,8 @@ RVX_INLINE void data_block(rvx_plane dx, const backward *t, const float *dz, int
 }
 
 /* dx of `count` voxels from `first` on, at most one block. */
-static void data_write(const backward *t, const float *dz, int64_t first, int64_t count)
+__attribute__((noinline)) static void data_write(const backward *t, const float *dz, int64_t first,
+                                                 int64_t count)
 {
     const rvx_tensor *dx = &t->call->grad_in[0];
     rvx_plane p = rvx__plane_at(rvx__plane_of(dx, 0), first * dx->pitch);
@@ -165,7 +167,7 @@ static void piece_gradients(double *sums, const backward *t, rvx_piece p, rvx_ve
         for (int64_t v = begin; v < end; v += RVX_LANES, blocks++) {
             int64_t count = end - v < RVX_LANES ? end - v : RVX_LANES;
             block b = {.z = (rvx_vec *)dz + blocks * t->classes};
-            voxels_load(columns, rows + (v - begin) * t->padded, call, p.n, p.first + v, count);
+            voxels_load(columns, rows + (v - begin) * RVX_LANES, call, p.n, p.first + v, count);
             logits_form(b.z, columns, call);
             block_labels(&b, &call->in[3], p.first + v, count, t->classes,
                          call->params->ignore_label);
