@@ -1,7 +1,7 @@
 /* Pass 0: heads. A pointwise convolution to classes of which only a segmentation loss reads the
  * result becomes one op with that loss, so that no logit is ever stored. The loss node takes the
- * convolution's operands; values and nodes keep their indices, and the convolution is left as a node
- * that nobody needs.
+ * convolution's operands; values and nodes keep their indices, and the convolution is left as a
+ * node that nobody needs.
  *
  * Invariant: losses, statistics and gradients stay those of the author's graph. */
 #include "engine/plan/plan.h"

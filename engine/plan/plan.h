@@ -32,7 +32,7 @@ typedef struct rvx_plan_options {
     int loss_count;
     int optimizer_slots;  /* f32 copies of the parameters that the optimiser keeps (training) */
     int64_t budget_bytes; /* 0: none; else a larger arena is refused with what holds it */
-    bool plain;           /* for tests: nothing fused or folded, nothing in place, concatenations copied */
+    bool plain; /* for tests: nothing fused or folded, nothing in place, concatenations copied */
 } rvx_plan_options;
 
 typedef struct rvx_instance {
