@@ -58,6 +58,7 @@ typedef struct rvx_op_params {
     int32_t f32_output;         /* conv: out[0] is f32 in a graph that stores bf16 (logits) */
     int32_t order;              /* blocks of voxels as channels: RVX_ORDER_*, kernels/block.h */
     int32_t orthonormal;        /* haar: preserves norms; else mean and difference */
+    int32_t exponential;        /* orthogonal_*: Q = exp A instead of Cayley's */
 } rvx_op_params;
 
 typedef struct rvx_call {

@@ -32,3 +32,30 @@ rvx_value rvx__haar_up(rvx_graph *graph, rvx_value x, const int stride[3], bool 
     return block_apply(graph, &rvx__op_haar_up, x, stride,
                        (rvx_op_params){.orthonormal = orthonormal});
 }
+
+static rvx_value orthogonal(rvx_graph *graph, const rvx_op *op, rvx_value x, const int stride[3],
+                            bool exponential, bool up)
+{
+    rvx_op_params params = {.exponential = exponential};
+    int64_t s = 1, c = rvx__shape(graph, x).c;
+    for (int axis = 0; axis < 3; axis++) {
+        params.stride[axis] = stride[axis] ? stride[axis] : 1;
+        s *= params.stride[axis];
+    }
+    rvx_shape weight = {1, 1, s, s, up ? c / s : c};
+    rvx_value in[2] = {x, rvx__parameter(graph, "weight", weight,
+                                         exponential ? RVX_ROLE_EXPONENTIAL : RVX_ROLE_CAYLEY)};
+    rvx_value out;
+    rvx__graph_apply(graph, &out, op, in, 2, &params);
+    return out;
+}
+
+rvx_value rvx__orthogonal_down(rvx_graph *graph, rvx_value x, const int stride[3], bool exponential)
+{
+    return orthogonal(graph, &rvx__op_orthogonal_down, x, stride, exponential, false);
+}
+
+rvx_value rvx__orthogonal_up(rvx_graph *graph, rvx_value x, const int stride[3], bool exponential)
+{
+    return orthogonal(graph, &rvx__op_orthogonal_up, x, stride, exponential, true);
+}

@@ -30,7 +30,9 @@ typedef enum rvx_parameter_role {
     RVX_ROLE_CONV_TRANSPOSE_WEIGHT, /* He normal, a = 0.01; exported as [ci][co][kd][kh][kw] */
     RVX_ROLE_BIAS,                  /* 0 */
     RVX_ROLE_GAMMA,                 /* 1 */
-    RVX_ROLE_BETA                   /* 0 */
+    RVX_ROLE_BETA,                  /* 0 */
+    RVX_ROLE_CAYLEY,     /* Haar (kernels/orthogonal.h); exported as [c][row][1][1][column] */
+    RVX_ROLE_EXPONENTIAL /* the same for the exponential map */
 } rvx_parameter_role;
 
 typedef struct rvx_value_info {

@@ -16,4 +16,11 @@ rvx_value rvx__depth_to_space(rvx_graph *graph, rvx_value x, const int stride[3]
 rvx_value rvx__haar(rvx_graph *graph, rvx_value x, const int stride[3], bool orthonormal);
 rvx_value rvx__haar_up(rvx_graph *graph, rvx_value x, const int stride[3], bool orthonormal);
 
+/* Learnable orthogonal resampling by blocks of stride 1 or 2 along each axis (iUNet), with
+ * parameter weight in the current scope, which starts as Haar's: exponential: Q = exp A, otherwise
+ * Cayley's. See kernels/orthogonal.h. */
+rvx_value rvx__orthogonal_down(rvx_graph *graph, rvx_value x, const int stride[3],
+                               bool exponential);
+rvx_value rvx__orthogonal_up(rvx_graph *graph, rvx_value x, const int stride[3], bool exponential);
+
 #endif

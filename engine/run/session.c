@@ -1,5 +1,6 @@
 /* Sessions: see session.h. */
 #include "engine/run/session.h"
+#include "kernels/orthogonal.h"
 #include "kernels/random.h"
 
 #include <stdlib.h>
@@ -242,6 +243,16 @@ static float he_deviation(const rvx_value_info *info)
     return sqrtf(2.0f / ((1.0f + 0.01f * 0.01f) * (float)(channels * s.n * s.d * s.h)));
 }
 
+/* The same matrix for every channel: [column][row][channel]. */
+static void orthogonal_fill(float *data, const rvx_value_info *info)
+{
+    double w[RVX_ORTHOGONAL_MAX * RVX_ORTHOGONAL_MAX];
+    int64_t n = info->shape.h, channels = info->shape.c;
+    rvx__orthogonal_haar(w, (int)n, info->role == RVX_ROLE_EXPONENTIAL);
+    for (int64_t i = 0; i < rvx__shape_count(info->shape); i++)
+        data[i] = (float)w[i / channels % n * n + i / channels / n];
+}
+
 void rvx__session_initialise(rvx_session *session, uint64_t seed)
 {
     const rvx_graph *graph = session->plan->graph;
@@ -254,6 +265,10 @@ void rvx__session_initialise(rvx_session *session, uint64_t seed)
         bool weight =
             info->role == RVX_ROLE_CONV_WEIGHT || info->role == RVX_ROLE_CONV_TRANSPOSE_WEIGHT;
         float deviation = weight ? he_deviation(info) : 0.0f;
+        if (info->role == RVX_ROLE_CAYLEY || info->role == RVX_ROLE_EXPONENTIAL) {
+            orthogonal_fill(data, info);
+            continue;
+        }
         rvx_random random = {.seed = seed, .stream = name_hash(info->name)};
         for (int64_t i = 0; i < rvx__shape_count(info->shape); i++)
             data[i] = weight ? deviation * rvx__random_normal(&random)

@@ -12,7 +12,8 @@ static int stored_size(int64_t size[5], const rvx_value_info *info)
 {
     rvx_shape s = info->shape;
     bool transposed = info->role == RVX_ROLE_CONV_TRANSPOSE_WEIGHT;
-    if (!transposed && info->role != RVX_ROLE_CONV_WEIGHT) {
+    bool square = info->role == RVX_ROLE_CAYLEY || info->role == RVX_ROLE_EXPONENTIAL;
+    if (!transposed && !square && info->role != RVX_ROLE_CONV_WEIGHT) {
         size[0] = s.c;
         return 1;
     }

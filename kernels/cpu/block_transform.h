@@ -23,6 +23,25 @@ typedef struct rvx_block_job {
     const void *context;
 } rvx_block_job;
 
+/* One step of lifting: wraps v to 16 bits and counts, in negative numbers, the lanes that did not
+ * fit. */
+RVX_INLINE rvx_vec_int rvx__lift(rvx_vec_int v, rvx_vec_int *lost)
+{
+    rvx_vec_int low = rvx__wrap_i16(v);
+    *lost += low != v;
+    return low;
+}
+
+/* The sum of such counts. NULL: not wanted. */
+RVX_INLINE void rvx__lift_count(rvx_vec_int lost, int64_t *overflow)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < RVX_LANES; i++)
+        sum -= lost[i];
+    if (sum && overflow)
+        __atomic_fetch_add(overflow, sum, __ATOMIC_RELAXED);
+}
+
 typedef void (*rvx_block_transform)(const rvx_block_job *job);
 
 static inline rvx_block_side side_fine(const movement *m, const rvx_block_line *l)

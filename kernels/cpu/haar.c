@@ -26,26 +26,18 @@ RVX_INLINE void number_butterfly(rvx_vec *a, rvx_vec *b, const haar *h, int spre
     }
 }
 
-/* Wraps v and counts, in negative numbers, the lanes that did not fit. */
-RVX_INLINE rvx_vec_int wrap_count(rvx_vec_int v, rvx_vec_int *lost)
-{
-    rvx_vec_int low = rvx__wrap_i16(v);
-    *lost += low != v;
-    return low;
-}
-
 RVX_INLINE rvx_vec_int times(rvx_vec_int v, int factor) { return (v * factor + 16384) >> 15; }
 
 RVX_INLINE void mean_butterfly(rvx_vec_int *a, rvx_vec_int *b, int spread, rvx_vec_int *lost)
 {
     if (spread) {
-        *a = wrap_count(*a - (*b >> 1), lost); /* b, in a's place */
+        *a = rvx__lift(*a - (*b >> 1), lost); /* b, in a's place */
         rvx_vec_int second = *a;
-        *a = wrap_count(second + *b, lost);
+        *a = rvx__lift(second + *b, lost);
         *b = second;
     } else {
-        rvx_vec_int high = wrap_count(*a - *b, lost);
-        *a = wrap_count(*b + (high >> 1), lost);
+        rvx_vec_int high = rvx__lift(*a - *b, lost);
+        *a = rvx__lift(*b + (high >> 1), lost);
         *b = high;
     }
 }
@@ -53,15 +45,15 @@ RVX_INLINE void mean_butterfly(rvx_vec_int *a, rvx_vec_int *b, int spread, rvx_v
 RVX_INLINE void turn_butterfly(rvx_vec_int *a, rvx_vec_int *b, int spread, rvx_vec_int *lost)
 {
     if (spread) {
-        *b = wrap_count(-*b, lost);
-        *a = wrap_count(*a - times(*b, TANGENT), lost);
-        *b = wrap_count(*b + times(*a, SINE), lost);
-        *a = wrap_count(*a - times(*b, TANGENT), lost);
+        *b = rvx__lift(-*b, lost);
+        *a = rvx__lift(*a - times(*b, TANGENT), lost);
+        *b = rvx__lift(*b + times(*a, SINE), lost);
+        *a = rvx__lift(*a - times(*b, TANGENT), lost);
     } else {
-        *a = wrap_count(*a + times(*b, TANGENT), lost);
-        *b = wrap_count(*b - times(*a, SINE), lost);
-        *a = wrap_count(*a + times(*b, TANGENT), lost);
-        *b = wrap_count(-*b, lost);
+        *a = rvx__lift(*a + times(*b, TANGENT), lost);
+        *b = rvx__lift(*b - times(*a, SINE), lost);
+        *a = rvx__lift(*a + times(*b, TANGENT), lost);
+        *b = rvx__lift(-*b, lost);
     }
 }
 
@@ -87,11 +79,7 @@ RVX_INLINE void integer_chunk(const rvx_block_job *job, int64_t voxel, int64_t c
     for (int i = 0; i < s; i++)
         rvx__store_i16((int16_t *)to->plane.data + to->offset[i] + voxel * to->step + c, v[i],
                        count, NULL);
-    int64_t sum = 0;
-    for (int i = 0; i < RVX_LANES; i++)
-        sum -= lost[i];
-    if (sum && overflow)
-        __atomic_fetch_add(overflow, sum, __ATOMIC_RELAXED);
+    rvx__lift_count(lost, overflow);
 }
 
 RVX_INLINE void number_chunk(const rvx_block_job *job, const haar *h, int64_t voxel, int64_t c,

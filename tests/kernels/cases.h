@@ -35,6 +35,7 @@ TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_
 #include "tests/kernels/cases/haar.h"
 #include "tests/kernels/cases/max_pool.h"
 #include "tests/kernels/cases/norm_act.h"
+#include "tests/kernels/cases/orthogonal.h"
 #include "tests/kernels/cases/segmentation_loss.h"
 #include "tests/kernels/cases/space_to_depth.h"
 #include "tests/kernels/cases/split.h"
@@ -56,6 +57,8 @@ static const test_suite *const suites[] = {
     &depth_to_space_suite,
     &haar_suite,
     &haar_up_suite,
+    &orthogonal_down_suite,
+    &orthogonal_up_suite,
     &segmentation_loss_suite,
     &head_loss_suite,
     &head_labels_suite,

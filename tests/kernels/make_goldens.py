@@ -168,6 +168,27 @@ def haar_up(case, x):
     return depth_to_space(dict(case, order=0), rows.flatten(-2))
 
 
+def orthogonal_matrices(case, weight):
+    """Q of each channel, [c][row][column]."""
+    w = weight[0, 0].permute(2, 1, 0)
+    a = w - w.mT
+    one = torch.eye(a.shape[-1], dtype=a.dtype)
+    return torch.matrix_exp(a) if case["exponential"] else torch.linalg.solve(one + a, one - a)
+
+
+def orthogonal_down(case, x, weight):
+    rows = space_to_depth(dict(case, order=0), x)[0].unflatten(-1, (x.shape[-1], -1))
+    rows = torch.einsum("cij,...cj->...ci", orthogonal_matrices(case, weight), rows)
+    return [(rows.mT if case["order"] else rows).flatten(-2)]
+
+
+def orthogonal_up(case, x, weight):
+    s = math.prod(case["stride"])
+    rows = x.unflatten(-1, (s, -1)).mT if case["order"] else x.unflatten(-1, (-1, s))
+    rows = torch.einsum("cij,...ci->...cj", orthogonal_matrices(case, weight), rows)
+    return depth_to_space(dict(case, order=0), rows.flatten(-2))
+
+
 def segmentation_loss(case, logits, labels):
     """nnU-Net's DC_and_CE_loss; labels that are no class count as ignored."""
     classes = logits.shape[-1]
