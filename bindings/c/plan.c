@@ -84,7 +84,8 @@ static rvx_status facts_collect(rvx_recipe_facts *facts, fact_arrays *arrays,
                                 .scale = RVX_SCALE_CPU};
     memcpy(facts->target_spacing, fingerprint->target_spacing, sizeof facts->target_spacing);
     for (int axis = 0; axis < 3; axis++)
-        facts->asymmetric[axis] = fingerprint->mirror_correlation[axis] < RVX_MIRROR_CORRELATION;
+        facts->asymmetric[axis] = fingerprint->one_sided[axis] ||
+                                  fingerprint->mirror_correlation[axis] < RVX_MIRROR_CORRELATION;
     return RVX_OK;
 }
 

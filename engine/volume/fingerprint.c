@@ -35,6 +35,23 @@ static bool is_foreground(uint8_t label, const rvx_dataset *d)
     return label > 0 && label != d->ignore_label;
 }
 
+/* Counts labels, and how much of each lies below the middle; a voxel in the middle is half below.
+ */
+static void labels_count(rvx_case_fingerprint *f, const uint8_t *labels, int64_t z_first,
+                         int64_t z_count)
+{
+    for (int64_t z = z_first; z < z_first + z_count; z++)
+        for (int64_t y = 0; y < f->size[1]; y++, labels += f->size[0])
+            for (int64_t x = 0; x < f->size[0]; x++) {
+                const int64_t at[3] = {x, y, z};
+                f->label_voxels[labels[x]]++;
+                for (int axis = 0; axis < 3; axis++) {
+                    int64_t below = f->size[axis] - 2 * at[axis];
+                    f->label_below[labels[x]][axis] += below > 1 ? 2 : below == 1;
+                }
+            }
+}
+
 static rvx_status labels_pass(work *w, rvx_case_fingerprint *f, const rvx_dataset *d,
                               const rvx_dataset_case *one, rvx_error *error)
 {
@@ -48,8 +65,7 @@ static rvx_status labels_pass(work *w, rvx_case_fingerprint *f, const rvx_datase
                                        one->labels, error);
         if (status != RVX_OK)
             return status;
-        for (int64_t i = 0; i < count * w->slice; i++)
-            f->label_voxels[w->label_slab[i]]++;
+        labels_count(f, w->label_slab, z, count);
     }
     for (int label = 1; label < d->class_count; label++)
         w->foreground += f->label_voxels[label];
@@ -306,6 +322,30 @@ static rvx_status symmetry_find(rvx_fingerprint *f, const work *works, rvx_error
     return RVX_OK;
 }
 
+/* Whether `label` lies on the same side of the middle in every case that has it. */
+static bool label_one_sided(const rvx_fingerprint *f, int label, int axis)
+{
+    bool below = true, above = true, somewhere = false;
+    for (int64_t i = 0; i < f->case_count; i++) {
+        const rvx_case_fingerprint *one = &f->cases[i];
+        if (!one->label_voxels[label])
+            continue;
+        double share =
+            0.5 * (double)one->label_below[label][axis] / (double)one->label_voxels[label];
+        below &= share >= RVX_ONE_SIDED_SHARE;
+        above &= share <= 1 - RVX_ONE_SIDED_SHARE;
+        somewhere = true;
+    }
+    return somewhere && (below || above);
+}
+
+static void sides_find(rvx_fingerprint *f, const rvx_dataset *d)
+{
+    for (int axis = 0; axis < 3; axis++)
+        for (int label = 1; label < d->class_count && !f->one_sided[axis]; label++)
+            f->one_sided[axis] = label_one_sided(f, label, axis);
+}
+
 rvx_status rvx__fingerprint_make(rvx_fingerprint *f, const rvx_dataset *d, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -334,6 +374,7 @@ rvx_status rvx__fingerprint_make(rvx_fingerprint *f, const rvx_dataset *d, rvx_e
     RVX_TRY(intensities_find(f, d, works, error));
     RVX_TRY(medians_find(f, error));
     RVX_TRY(symmetry_find(f, works, error));
+    sides_find(f, d);
 cleanup:
     for (size_t i = 0; works && i < count; i++) {
         free(works[i].samples);

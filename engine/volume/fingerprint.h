@@ -9,6 +9,8 @@
 
 #include "engine/volume/dataset.h"
 
+#include <stdbool.h>
+
 typedef struct rvx_intensity {
     double mean, median, std, min, max;
     double percentile_00_5, percentile_99_5; /* linear between samples, as numpy.percentile */
@@ -20,6 +22,7 @@ typedef struct rvx_case_fingerprint {
     int64_t nonzero_voxels;  /* not 0 in some channel */
     double spacing[3];
     int64_t label_voxels[256];
+    int64_t label_below[256][3]; /* half voxels below the middle of the volume along x, y, z */
 } rvx_case_fingerprint;
 
 typedef struct rvx_fingerprint {
@@ -36,6 +39,7 @@ typedef struct rvx_fingerprint {
      * nonzero mask below 0.75. */
     double nonzero_share;
     double mirror_correlation[3]; /* x, y, z: see symmetry.h */
+    bool one_sided[3];            /* some class lies on one side of the middle in every case */
 } rvx_fingerprint;
 
 /* Reads every training case once for its labels and once for its images, and refuses what

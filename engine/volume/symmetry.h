@@ -4,7 +4,9 @@
  *
  * Measure: each case's first channel is averaged into at most 16^3 cells and z-scored; the mean
  * over the cases is correlated (Pearson) with its own mirror image along each axis. 1: symmetric.
- */
+ * An abdomen's outline is symmetric where its organs are not, so the labels are asked as well: a
+ * class that lies on the same side of the middle in every case (fingerprint.h) speaks against
+ * mirroring. With one or two cases chance alone can do that; an axis too few is the lesser harm. */
 #ifndef RVX_SYMMETRY_H
 #define RVX_SYMMETRY_H
 
@@ -14,6 +16,8 @@ enum { RVX_COARSE_EDGE = 16, RVX_COARSE_CELLS = 16 * 16 * 16 };
 
 /* Below this correlation an axis is not mirrored by default. */
 #define RVX_MIRROR_CORRELATION 0.8
+/* Share of a class's voxels on one side that makes it one-sided. */
+#define RVX_ONE_SIDED_SHARE 0.95
 
 typedef struct rvx_coarse_image {
     double sum[RVX_COARSE_CELLS];

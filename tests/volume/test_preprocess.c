@@ -308,6 +308,46 @@ static void test_fingerprint(const rvx_dataset *d)
            rvx__percentile_f64(values, 4, 50) == 3 && rvx__percentile_f64(values, 1, 99.5) == 1);
 }
 
+/* Class 1 at low x in every case; class 2 at low or high y, as `high_y` says for each case. */
+static void sided_labels_write(const bool high_y[3])
+{
+    const int64_t count = rvx__geometry_voxels(&grid);
+    rvx_error error = {0};
+    uint8_t *labels = malloc((size_t)count);
+    for (int i = 0; i < 3; i++) {
+        char name[64];
+        memset(labels, 0, (size_t)count);
+        for (int64_t z = 0; z < grid.size[2]; z++) {
+            for (int64_t y = 0; y < grid.size[1]; y++)
+                labels[(z * grid.size[1] + y) * grid.size[0] + 5] = 1;
+            for (int64_t x = 10; x < 30; x++)
+                labels[(z * grid.size[1] + (high_y[i] ? 25 : 4)) * grid.size[0] + x] = 2;
+        }
+        snprintf(name, sizeof name, "labelsTr/p%d.nii.gz", i);
+        rvx__volume_write(at(name), &grid, RVX_VOXEL_U8, labels, NULL, &error);
+    }
+    free(labels);
+}
+
+static void test_sides(const rvx_dataset *d)
+{
+    static const bool varies[3] = {false, true, false}, never[3] = {false, false, false};
+    rvx_fingerprint f = {0};
+    rvx_error error = {0};
+    sided_labels_write(varies);
+    TAP_OK(rvx__fingerprint_make(&f, d, &error) == RVX_OK);
+    TAP_OK(f.one_sided[0] && !f.one_sided[1] && !f.one_sided[2]);
+    const rvx_case_fingerprint *one = &f.cases[1];
+    TAP_OK(one->label_voxels[1] == 30 * 21 && one->label_below[1][0] == 2 * 30 * 21 &&
+           one->label_below[1][1] == 30 * 21 && one->label_below[1][2] == 30 * 21);
+    TAP_OK(one->label_below[2][1] == 0 && one->label_below[2][0] == one->label_voxels[2]);
+    rvx__fingerprint_free(&f);
+    sided_labels_write(never);
+    TAP_OK(rvx__fingerprint_make(&f, d, &error) == RVX_OK);
+    TAP_OK(f.one_sided[0] && f.one_sided[1] && !f.one_sided[2]);
+    rvx__fingerprint_free(&f);
+}
+
 /* ---- Tool -------------------------------------------------------------------------------------
  */
 
@@ -398,6 +438,7 @@ int main(int count, char **arguments)
     if (TAP_OK(rvx__dataset_open(&d, folder, &error) == RVX_OK)) {
         test_case(d);
         test_fingerprint(d);
+        test_sides(d);
     }
     rvx__dataset_free(d);
     snprintf(command, sizeof command, "rm -r %s", folder);
