@@ -59,6 +59,8 @@ typedef struct rvx_op_params {
     int32_t order;              /* blocks of voxels as channels: RVX_ORDER_*, kernels/block.h */
     int32_t orthonormal;        /* haar: preserves norms; else mean and difference */
     int32_t exponential;        /* orthogonal_*: Q = exp A instead of Cayley's */
+    float rate;                 /* dropout: share that is dropped */
+    int32_t layer;              /* dropout: tells masks of one step apart */
 } rvx_op_params;
 
 typedef struct rvx_call {

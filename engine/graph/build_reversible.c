@@ -59,3 +59,22 @@ rvx_value rvx__orthogonal_up(rvx_graph *graph, rvx_value x, const int stride[3],
 {
     return orthogonal(graph, &rvx__op_orthogonal_up, x, stride, exponential, true);
 }
+
+/* FNV-1a of the scope. */
+static uint32_t scope_hash(const char *scope)
+{
+    uint32_t hash = 0x811C9DC5u;
+    for (; *scope; scope++)
+        hash = (hash ^ (uint8_t)*scope) * 0x01000193u;
+    return hash;
+}
+
+rvx_value rvx__dropout(rvx_graph *graph, rvx_value x, float rate)
+{
+    rvx_value key = rvx__graph_find(graph, RVX_DROPOUT_KEY), out;
+    if (key.index < 0)
+        key = rvx__input(graph, RVX_DROPOUT_KEY, (rvx_shape){1, 1, 1, 1, 1}, RVX_F32);
+    rvx_op_params params = {.rate = rate, .layer = (int32_t)scope_hash(graph->scope)};
+    rvx__graph_apply(graph, &out, &rvx__op_dropout, (rvx_value[]){x, key}, 2, &params);
+    return out;
+}

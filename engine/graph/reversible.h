@@ -1,5 +1,5 @@
-/* Words for reversible networks, beside those of graph.h: resampling that loses nothing. Owns: no
- * state; each word adds one node. */
+/* Words for reversible networks, beside those of graph.h: resampling that loses nothing, and
+ * dropout whose mask can be made again. Owns: no state; each word adds one node. */
 #ifndef RVX_GRAPH_REVERSIBLE_H
 #define RVX_GRAPH_REVERSIBLE_H
 
@@ -22,5 +22,12 @@ rvx_value rvx__haar_up(rvx_graph *graph, rvx_value x, const int stride[3], bool 
 rvx_value rvx__orthogonal_down(rvx_graph *graph, rvx_value x, const int stride[3],
                                bool exponential);
 rvx_value rvx__orthogonal_up(rvx_graph *graph, rvx_value x, const int stride[3], bool exponential);
+
+/* The scalar input that all dropouts of a graph share: 0 drops nothing, see kernels/dropout.c. */
+#define RVX_DROPOUT_KEY "dropout_key"
+
+/* Drops this share of the values in training. Scopes tell the masks of a step apart: two dropouts
+ * in one scope drop the same places. */
+rvx_value rvx__dropout(rvx_graph *graph, rvx_value x, float rate);
 
 #endif

@@ -1,5 +1,6 @@
 /* Inference over a volume: see infer.h. */
 #include "engine/run/infer.h"
+#include "engine/run/dropout.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -220,6 +221,7 @@ static rvx_status run_tile(rvx_inference *inference, tiling *tiles, const float 
         if (!wanted)
             continue;
         load_tile(inference, tiles, image, start, flips);
+        rvx__dropout_prediction(inference->session);
         rvx_status status =
             rvx__session_forward(inference->session, tiles->poll ? poll_tile : NULL, tiles, error);
         if (status != RVX_OK)

@@ -1,5 +1,6 @@
 /* Training: see train.h. */
 #include "engine/run/train.h"
+#include "engine/run/dropout.h"
 #include "engine/run/loader.h"
 #include "engine/run/log.h"
 #include "engine/run/optimizer.h"
@@ -320,6 +321,7 @@ static void upload(trainer *t, const rvx_batch *batch)
     for (int i = 0; i < t->step_plan.supervision.count; i++)
         shrink_labels(rvx__session_tensor(t->session, t->step_plan.supervision.labels[i]),
                       batch->labels, t->patch);
+    rvx__dropout_training(t->session, (uint64_t)t->recipe->training.seed, t->step);
 }
 
 static rvx_status train_step(trainer *t, rvx_error *error)

@@ -3,6 +3,7 @@
 #ifndef RVX_TEST_CASES_H
 #define RVX_TEST_CASES_H
 
+#include "kernels/dropout.h"
 #include "tests/kernels/harness.h"
 
 #define CASE_COUNT(cases) ((int)(sizeof(cases) / sizeof *(cases)))
@@ -32,6 +33,7 @@ TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_
 #include "tests/kernels/cases/concat.h"
 #include "tests/kernels/cases/conv.h"
 #include "tests/kernels/cases/conv_transpose.h"
+#include "tests/kernels/cases/dropout.h"
 #include "tests/kernels/cases/haar.h"
 #include "tests/kernels/cases/max_pool.h"
 #include "tests/kernels/cases/norm_act.h"
@@ -59,6 +61,7 @@ static const test_suite *const suites[] = {
     &haar_up_suite,
     &orthogonal_down_suite,
     &orthogonal_up_suite,
+    &dropout_suite,
     &segmentation_loss_suite,
     &head_loss_suite,
     &head_labels_suite,

@@ -24,8 +24,8 @@ LABELS = {"segmentation_loss": 1, "head_loss": 3}  # the input that is u8
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "goldens")
 
 
-def philox_word0(seed, stream, count):
-    """Word 0 of Philox4x32-10 for counters 0 .. count - 1 (kernels/random.h)."""
+def philox(seed, stream, count):
+    """The four words of Philox4x32-10 for counters 0 .. count - 1 (kernels/random.h)."""
     mask = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     counter = np.arange(count, dtype=np.uint64)
@@ -38,7 +38,11 @@ def philox_word0(seed, stream, count):
         c0, c2 = (p1 >> half) ^ c1 ^ np.uint64(k0), (p0 >> half) ^ c3 ^ np.uint64(k1)
         c1, c3 = p1 & mask, p0 & mask
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return c0.astype(np.uint32)
+    return [word.astype(np.uint32) for word in (c0, c1, c2, c3)]
+
+
+def philox_word0(seed, stream, count):
+    return philox(seed, stream, count)[0]
 
 
 def fnv1a(text):
@@ -187,6 +191,20 @@ def orthogonal_up(case, x, weight):
     rows = x.unflatten(-1, (s, -1)).mT if case["order"] else x.unflatten(-1, (-1, s))
     rows = torch.einsum("cij,...ci->...cj", orthogonal_matrices(case, weight), rows)
     return depth_to_space(dict(case, order=0), rows.flatten(-2))
+
+
+def dropout(case, x, key):
+    """The rule of kernels/dropout.h: 16 bits for each element."""
+    key = np.float32(key.item())
+    if not key > 0:
+        return [x * 1]
+    chunks = -(-x.numel() // 128)
+    words = philox(int(key.view(np.uint32)), case["layer"], chunks * 16)
+    words = np.stack([word.reshape(chunks, 16) for word in words], 1)
+    bits = np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], 2)
+    threshold = int(case["rate"] * 65536 + 0.5)
+    keep = torch.from_numpy(bits.reshape(-1)[:x.numel()] >= threshold).reshape(x.shape)
+    return [torch.where(keep, x, 0 * x) * (65536 / (65536 - threshold))]
 
 
 def segmentation_loss(case, logits, labels):

@@ -47,13 +47,15 @@ static int list_print(void)
                    p->groups, (double)p->epsilon, (double)p->slope, p->ignore_label);
             printf("\"include_background\": %d, \"weight\": %.9g, \"smooth\": %.9g, ",
                    p->include_background, (double)p->weight, (double)p->smooth);
-            printf("\"order\": %d, \"orthonormal\": %d, \"exponential\": %d, \"channel_count\": "
+            printf("\"order\": %d, \"orthonormal\": %d, \"exponential\": %d, \"rate\": %.9g, "
+                   "\"layer\": %d, \"channel_count\": "
                    "%d, \"offset\": %.9g, "
                    "\"scale\": %.9g, "
                    "\"levels\": %d, "
                    "\"labels\": %d}\n",
-                   p->order, p->orthonormal, p->exponential, p->channel_count, (double)c->offset,
-                   (double)(c->scale > 0 ? c->scale : 1), c->levels, c->labels);
+                   p->order, p->orthonormal, p->exponential, (double)p->rate, p->layer,
+                   p->channel_count, (double)c->offset, (double)(c->scale > 0 ? c->scale : 1),
+                   c->levels, c->labels);
         }
     return 0;
 }

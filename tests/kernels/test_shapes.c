@@ -60,6 +60,8 @@ static const refusal refusals[] = {
      2,
      {.stride = {2, 2, 2}},
      "expected [1 1 8 8 2]"},
+    {&rvx__op_dropout, {{1, 6, 6, 6, 3}, {1, 1, 1, 1, 1}}, 2, {.rate = 1}, "rate 1"},
+    {&rvx__op_dropout, {{1, 6, 6, 6, 3}, {1, 1, 1, 1, 2}}, 2, {.rate = 0.5f}, "key has 2 values"},
     {&rvx__op_depth_to_space, {{1, 4, 4, 4, 12}}, 1, {.stride = {2, 2, 2}}, "12 channels"},
     {&rvx__op_segmentation_loss,
      {{1, 4, 4, 4, 3}, {1, 4, 4, 5, 1}},
