@@ -5,10 +5,11 @@
 #include "kernels/conv.h"
 
 enum {
-    STREAM_TILE_FLOATS = 64 * 1024, /* the same where each value of dy is used but ci times */
-    TILE_FLOATS = 192 * 1024,       /* private tile, x and dy: a share of one core's L2 */
-    SHARED_TILE_FLOATS = 1 << 20,   /* tile that all threads work on together */
-    PARTIAL_LIMIT = 128 * 1024,     /* dW larger than this is not held once per piece */
+    TILE_FLOATS = 192 * 1024,         /* private tile, x and dy: a share of one core's L2 */
+    STREAM_TILE_FLOATS = 64 * 1024,   /* the same where each value of dy is used but ci times */
+    SHARED_TILE_FLOATS = 1 << 20,     /* tile that all threads work on together */
+    PARTIAL_LIMIT = 128 * 1024,       /* dW larger than this is not held once per piece */
+    STREAM_PARTIAL_LIMIT = 64 * 1024, /* the same where tiles are short, and each reads all of it */
     PIECES_MAX = 16,
 };
 
@@ -29,7 +30,7 @@ void rvx__conv_weight_cut(rvx__conv_weight_plan *plan, const rvx__conv_weight_ge
     int64_t ci = round_up(x->c, RVX__WEIGHT_CI_PAD), co = round_up(dy->c, RVX__WEIGHT_CO_PAD);
     int64_t taps = (int64_t)g->kernel[0] * g->kernel[1] * g->kernel[2];
     int64_t weights = taps * x->c * dy->c;
-    bool shared = weights > PARTIAL_LIMIT;
+    bool shared = weights > (g->transposed ? STREAM_PARTIAL_LIMIT : PARTIAL_LIMIT);
     int64_t rows_of_dy = g->stride[0] * g->stride[1]; /* for each row of x, or x for dy */
     int64_t row =
         ci * x->w + 1 + (g->transposed ? co * dy->w * rows_of_dy : co * dy->w / rows_of_dy);
