@@ -196,7 +196,7 @@ void rvx__correlation_plan_make(rvx__correlation_plan *plan, const rvx_shape *in
         plan->chunk_taps_d =
             larger(1, smaller(plan->source_taps[0], CHUNK_BYTES_MAX / (slice * 4)));
         plan->source_floats = round_up(source_whole, 16);
-        plan->thread_floats = plan->chunk_taps_d * slice;
+        plan->thread_floats = plan->source_taps[0] * slice; /* all taps: for a bf16 target */
     } else {
         cut(plan, 2, pointwise ? BLOCK_W_POINTWISE : BLOCK_W_MAX);
         plan->row_floats = reach(plan, 2, plan->block[2]) * channels;

@@ -98,7 +98,6 @@ const rvx_op rvx__op_conv_transpose = {
     .reads_data = RVX_READS_IN(1),
     .stored_outputs = 1,
     .flags = RVX_OP_FOLDS | RVX_OP_BF16,
-    .bf16_isa = RVX_ISA_AMX,
     .cost = conv_transpose_cost,
     .scratch = conv_transpose_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_transpose_forward),

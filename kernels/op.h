@@ -110,7 +110,6 @@ typedef struct rvx_op {
     uint32_t reads_data;         /* what backward_data reads */
     uint32_t inverse_inputs;     /* bit i: RVX_INVERSE rebuilds in[i] from out[] and the others */
     uint32_t flags;              /* RVX_OP_* */
-    rvx_isa bf16_isa;            /* RVX_OP_BF16: from this instruction set on */
     uint32_t stored_outputs;     /* bit i: out[i] is an activation and has the storage type of the
                                     graph; the others are f32. Outputs of views: see RVX_OP_VIEW */
     /* Work of one phase, for the cost model. */

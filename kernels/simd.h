@@ -10,10 +10,6 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #if defined(__AVX512F__)
 #define RVX_LANES 16
 #elif defined(__AVX2__)

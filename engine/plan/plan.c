@@ -69,11 +69,11 @@ static rvx_status check_storage(const rvx_plan *plan, const rvx_step *step, cons
     bool stored = any_bf16(plan, step->in, RVX_IN_MAX) || any_bf16(plan, step->out, RVX_OUT_MAX) ||
                   any_bf16(plan, step->grad_in, RVX_IN_MAX) ||
                   any_bf16(plan, step->grad_out, RVX_OUT_MAX);
-    if (!stored || ((op->flags & RVX_OP_BF16) && plan->options.isa >= op->bf16_isa))
+    if (!stored || op->flags & RVX_OP_BF16)
         return RVX_OK;
     return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                     "plan: op '%s' of '%s' does not take bf16 tensors on this processor; set "
-                     "memory.storage to \"f32\"",
+                     "plan: op '%s' of '%s' does not take bf16 tensors; set memory.storage to "
+                     "\"f32\"",
                      op->name, plan->graph->nodes[step->node].name);
 }
 

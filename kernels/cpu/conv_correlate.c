@@ -2,7 +2,7 @@
  * them. Two ways to go through a tensor, chosen by the plan from shapes:
  *   stream    weights are packed once; each task walks along h over a ring of packed source rows
  *   resident  the (small) source is packed once; each task packs a panel of the (large) weights
- * A source that needs no fold and little padding is read in place. */
+ * An f32 source that needs no fold and little padding is read in place. */
 #include "kernels/cpu/conv_correlate.h"
 
 #include "kernels/cpu/conv_pack.h"
@@ -102,7 +102,7 @@ static void ahead_plan(const rvx__worker *work, int64_t x_first, int64_t n, rvx_
     const rvx_shape *s = &work->plan->problem.source;
     const rvx__range x = rvx__range_cut((rvx__range){x_first, voxels}, 0, s->w);
     const int64_t floats = x.count * source->pitch, rows = z.count * y.count;
-    if (rows == 0 || floats == 0) {
+    if (rows == 0 || floats == 0 || source->dtype != RVX_F32) {
         *work->ahead = (rvx__rows_ahead){0};
         return;
     }
@@ -196,7 +196,8 @@ static void resident_pack_source(const rvx__correlate_call *call, float *packed)
 }
 
 /* One panel over the whole target: packs a few taps along d at a time, so that they stay in the
- * cache while all voxels pass, and adds up in the target. */
+ * cache while all voxels pass, and adds up in the target. A bf16 target would be rounded each time:
+ * then all taps are packed. */
 static void resident_task(const rvx__worker *work, const rvx__source_view *whole, int64_t index)
 {
     const rvx__correlation_plan *plan = work->plan;
@@ -208,9 +209,11 @@ static void resident_task(const rvx__worker *work, const rvx__source_view *whole
     for (int64_t c = 0; c < rvx__class_count(problem); c++) {
         rvx__tap_class class = rvx__class_make(problem, c, 0);
         const rvx__correlation_axis *axis = class.axis;
+        const int64_t together =
+            work->call->target.dtype == RVX_F32 ? plan->chunk_taps_d : plan->source_taps[0];
         /* A class without taps still writes its targets: bias, or zero. */
-        for (int64_t tz = 0; tz == 0 || tz < axis[0].taps; tz += plan->chunk_taps_d) {
-            rvx__range taps_d = {tz, smaller(plan->chunk_taps_d, axis[0].taps - tz)};
+        for (int64_t tz = 0; tz == 0 || tz < axis[0].taps; tz += together) {
+            rvx__range taps_d = {tz, smaller(together, axis[0].taps - tz)};
             for (int64_t i = 0; i < taps_d.count * axis[1].taps * axis[2].taps; i++)
                 class_pack_tap(work->buffer, work->call, &class, &panel, i, tz);
             for (int64_t n = 0; n < problem->source.n; n++) {
@@ -234,7 +237,8 @@ static int source_in_place(rvx__source_view *view, const rvx__correlate_call *ca
     const rvx_shape *s = &plan->problem.source;
     const int64_t length[3] = {s->d, s->h, s->w}, pitch = call->source.pitch;
     const int window = plan->problem.window != RVX_WINDOW_NONE;
-    if (plan->resident || call->fold.data || (!window && plan->source_taps[2] > 1 && pitch != s->c))
+    if (plan->resident || call->fold.data || call->source.dtype != RVX_F32 ||
+        (!window && plan->source_taps[2] > 1 && pitch != s->c))
         return 0;
     for (int a = window ? 2 : 0; a < 3; a++) {
         int64_t step = rvx__source_step(&plan->problem, a);
@@ -256,7 +260,7 @@ static int source_in_place(rvx__source_view *view, const rvx__correlate_call *ca
 static int target_streams(const rvx__correlate_call *call)
 {
     const rvx_tensor *t = &call->target;
-    return rvx__shape_voxels(t->shape) * t->pitch * 4 >= STREAM_BYTES_MIN &&
+    return t->dtype == RVX_F32 && rvx__shape_voxels(t->shape) * t->pitch * 4 >= STREAM_BYTES_MIN &&
            t->pitch % RVX_LANES == 0 && (uintptr_t)t->data % (4 * RVX_LANES) == 0;
 }
 

@@ -1,4 +1,5 @@
-/* The correlation engine: forward convolution and its data gradient, on f32 tensors. */
+/* The correlation engine: forward convolution and its data gradient. Sums are f32;
+ * source and target are f32 or bf16, and a bf16 target is rounded once. */
 #ifndef RVX_CONV_CORRELATE_H
 #define RVX_CONV_CORRELATE_H
 

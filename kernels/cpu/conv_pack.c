@@ -1,48 +1,42 @@
 /* Packing for a correlation: see conv_pack.h. */
 #include "kernels/cpu/conv_pack.h"
+#include "kernels/cpu/vec.h"
 
-/* a = t >= 0 ? t : slope * t with t = scale * x + shift, per channel. */
-static inline rvx_vec fold_apply(rvx_vec x, rvx_vec scale, rvx_vec shift, rvx_vec slope)
-{
-    rvx_vec t = x * scale + shift, leak = t * slope;
-    rvx_vec_int keep = t >= 0;
-    return (rvx_vec)((keep & (rvx_vec_int)t) | (~keep & (rvx_vec_int)leak));
-}
-
-static void voxels_fold(float *to, const float *from, int64_t pitch, int64_t channels,
-                        int64_t count, const float *scale, const float *shift, const float *slope)
+/* `from` begins at the first voxel. */
+RVX_INLINE void voxels_fold(float *to, rvx_plane from, int64_t channels, int64_t count,
+                            const rvx_fold *fold)
 {
     for (int64_t c = 0; c < channels; c += RVX_LANES) {
-        int64_t lanes = channels - c < RVX_LANES ? channels - c : RVX_LANES;
-        rvx_vec a = rvx__load_part(scale + c, lanes), b = rvx__load_part(shift + c, lanes);
-        rvx_vec s = rvx__load_part(slope + c, lanes);
+        const int64_t lanes = channels - c < RVX_LANES ? channels - c : RVX_LANES;
+        const rvx_vec scale = rvx__load_part(fold->scale + c, lanes);
+        const rvx_vec shift = rvx__load_part(fold->shift + c, lanes);
+        const rvx_vec slope = rvx__load_part(fold->slope + c, lanes);
         if (lanes == RVX_LANES)
-            for (int64_t i = 0; i < count; i++)
+            for (int64_t i = 0; i < count; i++) {
+                const rvx_vec x = rvx__plane_load(from, i * from.pitch + c, RVX_LANES);
                 rvx__store(to + i * channels + c,
-                           fold_apply(rvx__load(from + i * pitch + c), a, b, s));
+                           rvx__vec_leaky(rvx__vec_fma(x, scale, shift), slope));
+            }
         else
-            for (int64_t i = 0; i < count; i++)
+            for (int64_t i = 0; i < count; i++) {
+                const rvx_vec x = rvx__plane_load(from, i * from.pitch + c, lanes);
                 rvx__store_part(to + i * channels + c,
-                                fold_apply(rvx__load_part(from + i * pitch + c, lanes), a, b, s),
-                                lanes);
+                                rvx__vec_leaky(rvx__vec_fma(x, scale, shift), slope), lanes);
+            }
     }
 }
 
-static void voxels_copy(float *to, const float *from, int64_t pitch, int64_t channels,
-                        int64_t count)
+RVX_INLINE void voxels_copy(float *to, rvx_plane from, int64_t channels, int64_t count)
 {
-    if (pitch == channels) {
-        memcpy(to, from, (size_t)(count * channels) * sizeof(float));
+    if (from.pitch == channels && from.dtype == RVX_F32) {
+        memcpy(to, from.data, (size_t)(count * channels) * sizeof(float));
         return;
     }
     for (int64_t i = 0; i < count; i++)
         for (int64_t c = 0; c < channels; c += RVX_LANES) {
-            int64_t lanes = channels - c;
-            if (lanes >= RVX_LANES)
-                rvx__store(to + i * channels + c, rvx__load(from + i * pitch + c));
-            else
-                rvx__store_part(to + i * channels + c, rvx__load_part(from + i * pitch + c, lanes),
-                                lanes);
+            const int64_t lanes = channels - c < RVX_LANES ? channels - c : RVX_LANES;
+            const rvx_vec x = rvx__plane_load(from, i * from.pitch + c, lanes);
+            rvx__store_count(to + i * channels + c, x, lanes);
         }
 }
 
@@ -60,15 +54,14 @@ void RVX_KERNEL(rvx__conv_pack_row)(float *to, const rvx_tensor *source, const r
     if (inside == 0)
         return;
     to += left * s->c;
-    const float *from =
-        rvx__f32(source) + (((n * s->d + z) * s->h + y) * s->w + x + left) * source->pitch;
-    if (!fold) {
-        voxels_copy(to, from, source->pitch, s->c, inside);
-        return;
+    const int64_t voxel = ((n * s->d + z) * s->h + y) * s->w + x + left;
+    rvx_plane from = rvx__plane_of(source, voxel * source->pitch);
+    if (!fold)
+        RVX_PLANES_TYPED(from, from, from, voxels_copy(to, from, s->c, inside));
+    else {
+        const rvx_fold table = rvx__fold_of(fold, n);
+        RVX_PLANES_TYPED(from, from, from, voxels_fold(to, from, s->c, inside, &table));
     }
-    const float *scale = rvx__f32(fold) + n * 3 * fold->pitch;
-    voxels_fold(to, from, source->pitch, s->c, inside, scale, scale + fold->pitch,
-                scale + 2 * fold->pitch);
 }
 
 #if RVX_LANES == 16

@@ -7,7 +7,7 @@
 #include "kernels/simd.h"
 
 /* Writes `count` voxels of row (n, z, y) from x on, x possibly outside the volume, channels
- * contiguous: to [count][c]. `fold` may be NULL. */
+ * contiguous: to [count][c]. The source is f32 or bf16; `fold` may be NULL. */
 void RVX_KERNEL(rvx__conv_pack_row)(float *to, const rvx_tensor *source, const rvx_tensor *fold,
                                     int64_t n, int64_t z, int64_t y, int64_t x, int64_t count);
 

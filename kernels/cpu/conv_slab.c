@@ -1,6 +1,7 @@
 /* Running a slab of a correlation: see conv_slab.h. Invariant: every target voxel of the slab is
  * written once, with its taps along d, h and w in order. */
 #include "kernels/cpu/conv_slab.h"
+#include "kernels/cpu/vec.h"
 
 /* The next chunk to fetch, or `otherwise` when all have been asked for. */
 static inline const float *ahead_next(rvx__rows_ahead *ahead, const float *otherwise)
@@ -42,13 +43,60 @@ static int64_t rows_list(const rvx__worker *work, const rvx__source_view *view,
     return count;
 }
 
-/* The blocks of one target row, or of a few. `to` is the first target voxel; block->source_offset
- * is that of the first q. */
+/* Targets of one block: elements to the first, and from one to the next. */
+typedef struct block_targets {
+    int64_t first, group, position;
+    int64_t groups, positions, vectors;
+} block_targets;
+
+/* Between a target and the sums of a block, [group][position][vectors * RVX_LANES]. */
+static void sums_move(float *sums, const rvx__conv_block *block, const rvx_tensor *target,
+                      const block_targets *t, int store)
+{
+    const rvx_plane plane = rvx__plane_of(target, t->first);
+    for (int64_t g = 0; g < t->groups; g++)
+        for (int64_t i = 0; i < t->positions; i++)
+            for (int64_t v = 0; v < t->vectors; v++, sums += RVX_LANES) {
+                const int64_t at = g * t->group + i * t->position + v * RVX_LANES;
+                const int64_t lanes = v == t->vectors - 1 ? block->lanes : RVX_LANES;
+                if (store)
+                    rvx__plane_store(plane, at, rvx__load(sums), lanes);
+                else
+                    rvx__store(sums, rvx__plane_load(plane, at, lanes));
+            }
+}
+
+/* Runs one block on f32 targets where they are. Others are rounded once, from sums beside them. */
+static void block_run(rvx__conv_block *block, rvx__conv_block_kernel kernel,
+                      const rvx_tensor *target, const block_targets *t)
+{
+    if (target->dtype == RVX_F32) {
+        float *to = rvx__f32(target) + t->first;
+        for (int64_t g = 0; g < t->groups; g++)
+            block->target[g] = to + g * t->group;
+        block->target_position = t->position;
+        for (int64_t i = 0; !block->stream && i < t->positions * t->position; i += 16)
+            __builtin_prefetch(to + i, 1, 3);
+        kernel(block);
+        return;
+    }
+    float sums[RVX_BLOCK_SIZE * RVX_LANES] __attribute__((aligned(64)));
+    block->target_position = t->vectors * RVX_LANES;
+    for (int64_t g = 0; g < t->groups; g++)
+        block->target[g] = sums + g * t->positions * block->target_position;
+    if (block->load)
+        sums_move(sums, block, target, t, 0);
+    kernel(block);
+    sums_move(sums, block, target, t, 1);
+}
+
+/* The blocks of one target row, or of a few. `to` counts elements to the first target voxel and
+ * from voxel to voxel; block->source_offset is that of the first q. */
 static void rows_run(const rvx__worker *work, const rvx__source_view *view, rvx__conv_block *block,
-                     float *to, int64_t to_group, int64_t groups, int64_t targets, int64_t vectors,
-                     int64_t ahead_floats)
+                     block_targets to, int64_t targets, int64_t ahead_floats)
 {
     const rvx__correlation *problem = &work->plan->problem;
+    const int64_t vectors = to.vectors;
     const int64_t most =
         problem->window ? rvx__window_most(problem->window, vectors) : RVX_BLOCK_SIZE / vectors;
     const int spread = problem->window == RVX_WINDOW_SPREAD;
@@ -59,23 +107,21 @@ static void rows_run(const rvx__worker *work, const rvx__source_view *view, rvx_
     for (int64_t b = 0; b < blocks; b++) {
         int64_t own = units / blocks + (b < units % blocks);
         int64_t positions = smaller(own * unit, targets);
-        for (int64_t g = 0; g < groups; g++)
-            block->target[g] = to + g * to_group;
-        for (int64_t i = 0; !block->stream && i < positions * block->target_position; i += 16)
-            __builtin_prefetch(to + i, 1, 3);
         if (view->width > 0) { /* in place */
             int64_t end = block->source_offset / view->voxel +
                           rvx__window_sources(problem->window, positions);
             block->first_outside = block->source_offset < 0 ? work->zeros : NULL;
             block->last_outside = end > view->width ? work->zeros : NULL;
         }
-        if (problem->window)
-            RVX_KERNEL(rvx__conv_window_find)(problem->window, positions, vectors)(block);
-        else
-            RVX_KERNEL(rvx__conv_block_find)(groups, positions, vectors)(block);
+        to.positions = positions;
+        block_run(block,
+                  problem->window
+                      ? RVX_KERNEL(rvx__conv_window_find)(problem->window, positions, vectors)
+                      : RVX_KERNEL(rvx__conv_block_find)(to.groups, positions, vectors),
+                  &work->call->target, &to);
         block->ahead_offset += 16 * block->ahead_lines;
         targets -= positions;
-        to += positions * block->target_position;
+        to.first += positions * to.position;
         block->source_offset +=
             own * block->source_position * (problem->window == RVX_WINDOW_STRIDE_2 ? 2 : 1);
     }
@@ -111,14 +157,13 @@ void RVX_KERNEL(rvx__conv_slab_run)(const rvx__worker *work, const rvx__source_v
     const int64_t row_weights = run * panel->vectors * RVX_LANES;
     const int64_t offset =
         (axis[2].source_step * q[2].first + axis[2].source_first - view->x_first) * view->voxel;
-    rvx__conv_block block = {
-        .rows = work->rows,
-        .run = problem->window ? problem->source.c : run,
-        .source_position = problem->window ? view->voxel : axis[2].source_step * view->voxel,
-        .target_position = problem->window ? target->pitch : axis[2].target_step * target->pitch,
-        .lanes = panel->lanes,
-        .stream = work->stream && panel->lanes == RVX_LANES && !load,
-        .load = load};
+    rvx__conv_block block = {.rows = work->rows,
+                             .run = problem->window ? problem->source.c : run,
+                             .source_position =
+                                 problem->window ? view->voxel : axis[2].source_step * view->voxel,
+                             .lanes = panel->lanes,
+                             .stream = work->stream && panel->lanes == RVX_LANES && !load,
+                             .load = load};
     if (work->call->bias.data)
         block.bias = rvx__f32(&work->call->bias) + panel->channel;
     for (int64_t qz = q[0].first; qz < q[0].first + q[0].count; qz++) {
@@ -130,10 +175,13 @@ void RVX_KERNEL(rvx__conv_slab_run)(const rvx__worker *work, const rvx__source_v
                 rows_list(work, view, class, taps_d, qz, qy, (int)groups, weights, row_weights);
             block.source_offset = offset;
             int64_t y = axis[1].target_step * qy + axis[1].target_first;
-            float *to = rvx__f32(target) + panel->channel +
-                        (((n * t->d + z) * t->h + y) * t->w + x) * target->pitch;
-            rows_run(work, view, &block, to, axis[1].target_step * t->w * target->pitch, groups,
-                     targets, panel->vectors,
+            const block_targets to = {
+                .first = (((n * t->d + z) * t->h + y) * t->w + x) * target->pitch + panel->channel,
+                .group = axis[1].target_step * t->w * target->pitch,
+                .position = (problem->window ? 1 : axis[2].target_step) * target->pitch,
+                .groups = groups,
+                .vectors = panel->vectors};
+            rows_run(work, view, &block, to, targets,
                      work->ahead->done > ahead_before ? work->ahead->chunk_floats : 0);
         }
     }

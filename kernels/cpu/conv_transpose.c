@@ -7,7 +7,7 @@
  * Voxels of x are numbered v = ((n d + z) h + y) w + x; offset(v) finds the first voxel of the box
  * of v in y. Invariant: every output is written by one job, its sum in a fixed order. */
 #include "kernels/conv_transpose.h"
-#include "kernels/simd.h"
+#include "kernels/cpu/vec.h"
 
 #include <omp.h>
 #include <stdbool.h>
@@ -24,7 +24,7 @@ _Static_assert(PIECE_VOXELS % 24 == 0, "a piece is whole blocks");
 /* An output of this size has left the caches before anyone reads it. */
 enum { STREAM_BYTES = 16 << 20 };
 /* Taps are summed together while their weights stay within this: half of L1. */
-enum { PANEL_FLOATS = 6 * 1024, TAPS_MAX = 64 };
+enum { PANEL_FLOATS = 6 * 1024 };
 /* Channels of a voxel that a block copies at a time: a cache line. */
 enum { COPY = 16 };
 
@@ -37,7 +37,7 @@ typedef struct geometry {
     int64_t vectors;         /* of channels written */
     int64_t columns;
     rvx_tensor large;           /* y or dy */
-    int64_t tap_row, tap_slice; /* floats from a voxel of y to the next along h, d */
+    int64_t tap_row, tap_slice; /* elements from a voxel of y to the next along h, d */
     bool data;                  /* data gradient */
 } geometry;
 
@@ -64,11 +64,30 @@ static geometry geometry_of(const rvx_call *call, const rvx_tensor *x, const rvx
     return g;
 }
 
-/* Floats from the first voxel of a box to tap `tap` of it. */
-static int64_t tap_offset(const geometry *g, int64_t tap)
+/* A tap, and the elements from the first voxel of a box to it. */
+typedef struct tap_walk {
+    int64_t x, y, offset;
+} tap_walk;
+
+static tap_walk tap_at(const geometry *g, int64_t tap)
 {
-    const int64_t kx = tap % g->kernel[2], ky = tap / g->kernel[2] % g->kernel[1];
-    return tap / g->kernel[2] / g->kernel[1] * g->tap_slice + ky * g->tap_row + kx * g->large.pitch;
+    tap_walk t = {.x = tap % g->kernel[2], .y = tap / g->kernel[2] % g->kernel[1]};
+    t.offset =
+        tap / g->kernel[2] / g->kernel[1] * g->tap_slice + t.y * g->tap_row + t.x * g->large.pitch;
+    return t;
+}
+
+static inline void tap_next(tap_walk *t, const geometry *g)
+{
+    t->offset += g->large.pitch;
+    if (++t->x < g->kernel[2])
+        return;
+    t->x = 0;
+    t->offset += g->tap_row - g->kernel[2] * g->large.pitch;
+    if (++t->y < g->kernel[1])
+        return;
+    t->y = 0;
+    t->offset += g->tap_slice - g->kernel[1] * g->tap_row;
 }
 
 /* Where the boxes of the voxels [first, first + count) begin in y. */
@@ -103,14 +122,18 @@ static void pack_weight(const geometry *g, float *to, const float *weight, int64
             to[i * RVX_LANES + o] = o < count ? from[i * inner_step + o * outer_step] : 0.0f;
 }
 
-/* One register block. */
+/* One register block. Values to broadcast: voxel m at from_offset[m] + the offset of each of `taps`
+ * taps from `tap` on (forward: one without offset). Offsets count elements. */
 typedef struct block {
-    const float *from; /* values to broadcast: voxel m at from + from_offset[m] + tap[t] */
-    const int64_t *from_offset, *tap;
-    int64_t taps, inner;
+    const geometry *g;
+    rvx_plane from;
+    const int64_t *from_offset;
+    tap_walk tap;
+    int64_t taps;
     const float *weight[2]; /* [taps][inner][lanes] */
     const float *bias[2];   /* a vector, or NULL */
-    float *to[2];           /* voxel m at to + to_offset[m] */
+    rvx_plane to;           /* voxel m at to_start + to_offset[m] */
+    int64_t to_start[2];
     const int64_t *to_offset;
     int64_t channels[2]; /* valid ones */
     int64_t voxels;
@@ -118,36 +141,41 @@ typedef struct block {
     bool stream; /* every vector is full and aligned, none is read back soon */
 } block;
 
-static void block_put(const block *b, int v, int64_t m, rvx_vec sum)
+static void block_put(const block *b, int v, int64_t offset, rvx_vec sum)
 {
-    float *to = b->to[v] + b->to_offset[m];
-    const int64_t count = b->channels[v];
-    if (b->stream)
-        rvx__stream(to, sum);
-    else if (count == RVX_LANES)
-        rvx__store(to, b->add ? rvx__load(to) + sum : sum);
-    else
-        rvx__store_part(to, b->add ? rvx__load_part(to, count) + sum : sum, count);
+    rvx__plane_put(b->to, b->to_start[v] + offset, sum, b->channels[v], b->add);
 }
 
 #define EACH(index, count) _Pragma("GCC unroll 24") for (int index = 0; index < (count); index++)
 
 /* Copies `count` channels of each voxel to where one register finds them all, and asks for those of
  * the next block, which hardware does not foresee across rows and pages. */
-static inline __attribute__((always_inline)) void block_copy(float (*copy)[COPY], const block *b,
-                                                             int64_t m0, const int voxels,
-                                                             int64_t offset, int64_t count)
+RVX_INLINE void voxels_copy(float (*copy)[COPY], rvx_plane from, const int64_t *at,
+                            const int voxels, int64_t count)
 {
-    const int64_t *at = b->from_offset + m0, *next = at + voxels;
+    const int64_t *next = at + voxels;
     for (int m = 0; m < voxels; m++) {
-        const float *from = b->from + at[m] + offset;
-        __builtin_prefetch(b->from + next[m] + offset);
-        if (count == COPY)
-            for (int i = 0; i < COPY; i += RVX_LANES)
-                rvx__store(copy[m] + i, rvx__load(from + i));
-        else
-            for (int64_t i = 0; i < count; i++)
-                copy[m][i] = from[i];
+        __builtin_prefetch(rvx__plane_address(from, next[m]));
+        for (int64_t i = 0; i < count; i += RVX_LANES)
+            rvx__store(copy[m] + i,
+                       rvx__plane_load(from, at[m] + i, smaller(count - i, RVX_LANES)));
+    }
+}
+
+RVX_INLINE void block_copy(float (*copy)[COPY], const block *b, int64_t m0, const int voxels,
+                           int64_t offset, int64_t count)
+{
+    const int64_t *at = b->from_offset + m0;
+    rvx_plane from = rvx__plane_at(b->from, offset);
+    if (from.dtype == RVX_F32 && count == COPY) {
+        from.dtype = RVX_F32;
+        voxels_copy(copy, from, at, voxels, COPY);
+    } else if (from.dtype == RVX_F32) {
+        from.dtype = RVX_F32;
+        voxels_copy(copy, from, at, voxels, count);
+    } else {
+        from.dtype = RVX_BF16;
+        voxels_copy(copy, from, at, voxels, count);
     }
 }
 
@@ -162,10 +190,11 @@ static inline __attribute__((always_inline)) void block_run(const block *b, int6
         const rvx_vec start = b->bias[v] ? rvx__load(b->bias[v]) : (rvx_vec){0};
         EACH(m, voxels) acc[m][v] = start;
     }
-    for (int64_t t = 0; t < b->taps; t++)
-        for (int64_t first = 0; first < b->inner; first += COPY) {
-            const int64_t count = smaller(COPY, b->inner - first);
-            block_copy(copy, b, m0, voxels, b->tap[t] + first, count);
+    tap_walk tap = b->tap;
+    for (int64_t t = 0; t < b->taps; t++, tap_next(&tap, b->g))
+        for (int64_t first = 0; first < b->g->inner; first += COPY) {
+            const int64_t count = smaller(COPY, b->g->inner - first);
+            block_copy(copy, b, m0, voxels, tap.offset + first, count);
             for (int64_t i = 0; i < count; i++) {
                 rvx_vec w[2];
                 EACH(v, vectors)
@@ -181,9 +210,15 @@ static inline __attribute__((always_inline)) void block_run(const block *b, int6
             }
         }
     EACH(m, voxels) EACH(v, vectors) sum[m][v] = acc[m][v];
-    for (int m = 0; m < voxels; m++)
-        for (int v = 0; v < vectors; v++)
-            block_put(b, v, m0 + m, sum[m][v]);
+    const int64_t *to = b->to_offset + m0;
+    if (b->stream)
+        for (int m = 0; m < voxels; m++)
+            for (int v = 0; v < vectors; v++)
+                rvx__stream((float *)(void *)b->to.data + b->to_start[v] + to[m], sum[m][v]);
+    else
+        for (int m = 0; m < voxels; m++)
+            for (int v = 0; v < vectors; v++)
+                block_put(b, v, to[m], sum[m][v]);
 }
 
 /* All voxels of the block's piece, two columns or one. */
@@ -213,15 +248,12 @@ static void block_single(const block *b)
 static void fold_piece(float *to, const rvx_call *call, const geometry *g, int64_t first,
                        int64_t count)
 {
-    const rvx_tensor *x = &call->in[0], *fold = &call->fold;
-    for (int64_t i = 0; i < count; i++, to += g->inner) {
-        const float *from = rvx__f32(x) + (first + i) * x->pitch;
-        const int64_t n = (first + i) / (g->d * g->h * g->w);
-        const float *scale = rvx__f32(fold) + n * 3 * fold->pitch;
-        const float *shift = scale + fold->pitch, *slope = shift + fold->pitch;
-        for (int64_t c = 0; c < g->inner; c++) {
-            const float t = from[c] * scale[c] + shift[c];
-            to[c] = t >= 0 ? t : slope[c] * t;
+    const rvx_plane x = rvx__plane_of(&call->in[0], 0);
+    for (int64_t v = first; v < first + count; v++, to += g->inner) {
+        const rvx_fold fold = rvx__fold_of(&call->fold, v / (g->d * g->h * g->w));
+        for (int64_t c = 0; c < g->inner; c += RVX_LANES) {
+            const int64_t lanes = smaller(RVX_LANES, g->inner - c);
+            rvx__store_count(to + c, rvx__fold_load(x, v * x.pitch, &fold, c, lanes), lanes);
         }
     }
 }
@@ -259,23 +291,24 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
                         job j)
 {
     const rvx_tensor *x = &call->in[0];
-    const int64_t none = 0, step = call->fold.data ? g->inner : x->pitch;
+    const rvx_tensor folded_x = {.data = folded, .dtype = RVX_F32};
+    const bool fold = call->fold.data != NULL;
     int64_t from_offset[PIECE_VOXELS + 2 * BLOCK_VOXELS], to_offset[PIECE_VOXELS];
     box_offsets(g, to_offset, j.first, j.count);
     for (int64_t i = 0; i < j.count + 2 * BLOCK_VOXELS; i++)
-        from_offset[i] = i * step;
-    if (call->fold.data)
+        from_offset[i] = fold ? i * g->inner : (j.first + i) * x->pitch;
+    if (fold)
         fold_piece(folded, call, g, j.first, j.count);
-    const bool aligned = (uintptr_t)g->large.data % 64 == 0 && g->large.pitch % RVX_LANES == 0;
-    block b = {.from = call->fold.data ? folded : rvx__f32(x) + j.first * x->pitch,
+    const bool whole = g->large.dtype == RVX_F32 && (uintptr_t)g->large.data % 64 == 0 &&
+                       g->large.pitch % RVX_LANES == 0 && g->outer % RVX_LANES == 0;
+    block b = {.g = g,
+               .from = rvx__plane_of(fold ? &folded_x : x, 0),
                .from_offset = from_offset,
-               .tap = &none,
                .taps = 1,
-               .inner = g->inner,
+               .to = rvx__plane_of(&g->large, 0),
                .to_offset = to_offset,
                .voxels = j.count,
-               .stream = aligned && g->outer % RVX_LANES == 0 &&
-                         rvx__shape_count(g->large.shape) * 4 >= STREAM_BYTES};
+               .stream = whole && rvx__shape_count(g->large.shape) * 4 >= STREAM_BYTES};
     float bias[2][RVX_LANES] = {0};
     for (; j.column < j.column_end; j.column += 2) {
         for (int64_t v = 0; v < 2 && j.column + v < j.column_end; v++) {
@@ -283,7 +316,7 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
             const int64_t co = column % g->vectors * RVX_LANES;
             b.channels[v] = smaller(RVX_LANES, g->outer - co);
             b.weight[v] = weight + column * g->inner * RVX_LANES;
-            b.to[v] = rvx__f32(&g->large) + tap_offset(g, tap) + co;
+            b.to_start[v] = tap_at(g, tap).offset + co;
             if (call->in[2].data) {
                 memcpy(bias[v], rvx__f32(&call->in[2]) + co, (size_t)b.channels[v] * sizeof(float));
                 b.bias[v] = bias[v];
@@ -298,29 +331,29 @@ static void forward_job(const rvx_call *call, const geometry *g, const float *we
 static void data_job(const rvx_call *call, const geometry *g, const float *weight, job j)
 {
     const rvx_tensor *dx = &call->grad_in[0];
-    int64_t from_offset[PIECE_VOXELS + 2 * BLOCK_VOXELS], to_offset[PIECE_VOXELS], tap[TAPS_MAX];
+    int64_t from_offset[PIECE_VOXELS + 2 * BLOCK_VOXELS], to_offset[PIECE_VOXELS];
     box_offsets(g, from_offset, j.first, j.count + 2 * BLOCK_VOXELS); /* some to prefetch */
     for (int64_t i = 0; i < j.count; i++)
         to_offset[i] = (j.first + i) * dx->pitch;
-    int64_t together = smaller(PANEL_FLOATS / (2 * RVX_LANES * g->inner), TAPS_MAX);
+    int64_t together = PANEL_FLOATS / (2 * RVX_LANES * g->inner);
     together = together < 1 ? 1 : together;
-    block b = {.from = rvx__f32(&g->large),
+    if (dx->dtype == RVX_BF16) /* a sum is rounded once, when it is complete */
+        together = g->taps;
+    block b = {.g = g,
+               .from = rvx__plane_of(&g->large, 0),
                .from_offset = from_offset,
-               .tap = tap,
-               .inner = g->inner,
+               .to = rvx__plane_of(dx, 0),
                .to_offset = to_offset,
                .voxels = j.count};
     for (; j.column < j.column_end; j.column += 2)
         for (int64_t first = 0; first < g->taps; first += together) {
+            b.tap = tap_at(g, first);
             b.taps = smaller(together, g->taps - first);
             b.add = first > 0 || call->accumulate & 1;
-            for (int64_t t = 0; t < b.taps; t++)
-                tap[t] = tap_offset(g, first + t);
             for (int64_t v = 0; v < 2 && j.column + v < j.column_end; v++) {
-                const int64_t ci = (j.column + v) * RVX_LANES;
-                b.channels[v] = smaller(RVX_LANES, g->outer - ci);
+                b.to_start[v] = (j.column + v) * RVX_LANES;
+                b.channels[v] = smaller(RVX_LANES, g->outer - b.to_start[v]);
                 b.weight[v] = weight + ((j.column + v) * g->taps + first) * g->inner * RVX_LANES;
-                b.to[v] = rvx__f32(dx) + ci;
             }
             (j.column + 1 < j.column_end ? block_pair : block_single)(&b);
         }

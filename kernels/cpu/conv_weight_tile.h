@@ -103,25 +103,15 @@ static void tile_point(tile *t, const work *w, const float *packed_x, const floa
                  : packed_dy;
 }
 
-/* Sixteen-bit numbers as many as there are lanes. */
-typedef uint16_t vec_half __attribute__((vector_size(2 * RVX_LANES), aligned(2), may_alias));
-typedef uint32_t vec_word __attribute__((vector_size(4 * RVX_LANES)));
-
 /* `count` elements from `offset` on, f32 or bf16; the other lanes are 0. */
 ALWAYS_INLINE rvx_vec lanes_load(const rvx_tensor *t, bool bf16, int64_t offset, int64_t count)
 {
-    if (!bf16) {
-        const float *from = (const float *)t->data + offset;
-        return count >= RVX_LANES ? rvx__load(from) : rvx__load_part(from, count);
+    if (bf16) {
+        const uint16_t *from = (const uint16_t *)t->data + offset;
+        return count >= RVX_LANES ? rvx__load_bf16(from) : rvx__load_bf16_part(from, count);
     }
-    const uint16_t *from = (const uint16_t *)t->data + offset;
-    uint16_t part[RVX_LANES] = {0};
-    if (count < RVX_LANES) {
-        for (int64_t i = 0; i < count; i++)
-            part[i] = from[i];
-        from = part;
-    }
-    return (rvx_vec)(__builtin_convertvector(*(const vec_half *)from, vec_word) << 16);
+    const float *from = (const float *)t->data + offset;
+    return count >= RVX_LANES ? rvx__load(from) : rvx__load_part(from, count);
 }
 
 static float element(const rvx_tensor *t, int64_t offset)

@@ -58,31 +58,15 @@ RVX_INLINE rvx_vec rvx__vec_equal(rvx_vec a, rvx_vec b, rvx_vec x, rvx_vec y)
 /* Loads and stores of `count` lanes; with a constant RVX_LANES the branch disappears. */
 RVX_INLINE rvx_vec rvx__load_count(const float *p, int64_t count)
 {
-    if (count < RVX_LANES) {
-#if defined(__AVX512F__)
-        return (rvx_vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
-#else
-        rvx_vec v = {0};
-        for (int64_t i = 0; i < count; i++)
-            v[i] = p[i];
-        return v;
-#endif
-    }
-    return rvx__load(p);
+    return count < RVX_LANES ? rvx__load_part(p, count) : rvx__load(p);
 }
 
 RVX_INLINE void rvx__store_count(float *p, rvx_vec v, int64_t count)
 {
-    if (count < RVX_LANES) {
-#if defined(__AVX512F__)
-        _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
-#else
-        for (int64_t i = 0; i < count; i++)
-            p[i] = v[i];
-#endif
-        return;
-    }
-    rvx__store(p, v);
+    if (count < RVX_LANES)
+        rvx__store_part(p, v, count);
+    else
+        rvx__store(p, v);
 }
 
 /* Adds to memory or overwrites it. */

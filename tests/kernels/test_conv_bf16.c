@@ -308,7 +308,7 @@ int main(void)
     static const test_case large = {"f32_in_parts", CONV_IN(1, 17, 15, 17, 32, 35), CONV_3(35),
                                     .offset = 0};
     const test_suite *const both[] = {&conv_suite, &conv_transpose_suite};
-    for (int isa = RVX_ISA_AMX; isa <= (int)rvx__isa_detect(); isa++)
+    for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++)
         for (int i = 0; i < CASE_COUNT(both); i++)
             for (int j = 0; j < both[i]->case_count; j++)
                 for (int k = 0; k < CASE_COUNT(variants); k++) {
