@@ -47,7 +47,7 @@ const rvx_op rvx__op_concat = {
     .in_max = RVX_IN_MAX,
     .out_count = 1,
     .shape = concat_shape,
-    .flags = RVX_OP_VIEW | RVX_OP_CHEAP | RVX_OP_BF16,
+    .flags = RVX_OP_VIEW | RVX_OP_CHEAP | RVX_OP_BF16 | RVX_OP_I16,
     .cost = concat_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__concat_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__concat_backward),

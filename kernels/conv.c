@@ -48,6 +48,10 @@ static rvx_status conv_shape(rvx_shape *out, const rvx_shape *in, int in_count,
                          (long long)in[2].c, (long long)rvx__shape_voxels(in[2]),
                          params->channels_out);
     out[0] = (rvx_shape){in[0].n, result[0], result[1], result[2], params->channels_out};
+    if (in_count > RVX_CONV_RESIDUAL && in[RVX_CONV_RESIDUAL].c != 0 &&
+        !rvx__shape_equal(in[RVX_CONV_RESIDUAL], out[0]))
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "conv: the residual does not have the shape of the result");
     return RVX_OK;
 }
 
@@ -85,29 +89,30 @@ static int64_t conv_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shap
     if (phase == RVX_BACKWARD_PARAMETERS)
         return larger(rvx__conv_weight_scratch(in, out, params, threads),
                       rvx__amx_weight_scratch(0, in, out, params, threads));
-    if (phase != RVX_FORWARD && phase != RVX_BACKWARD_DATA)
-        return 0;
     rvx__correlation_plan_make(&plan, in, out, params, phase == RVX_BACKWARD_DATA, threads);
     const int64_t tiles =
-        rvx__amx_scratch(phase == RVX_FORWARD ? RVX__AMX_CONV_FORWARD : RVX__AMX_CONV_DATA, in, out,
-                         params, threads);
+        rvx__amx_scratch(phase == RVX_BACKWARD_DATA ? RVX__AMX_CONV_DATA : RVX__AMX_CONV_FORWARD,
+                         in, out, params, threads);
     return larger(plan.scratch_bytes, tiles);
 }
 
 const rvx_op rvx__op_conv = {
     .name = "conv",
     .in_min = 2,
-    .in_max = 3,
+    .in_max = 4,
     .out_count = 1,
     .shape = conv_shape,
     .parameter_inputs = 1u << 1 | 1u << 2,
+    .residual_inputs = 1u << RVX_CONV_RESIDUAL,
+    .inverse_inputs = 1u << RVX_CONV_RESIDUAL,
     .reads_parameters = RVX_READS_IN(0),
     .reads_data = RVX_READS_IN(1),
     .stored_outputs = 1,
-    .flags = RVX_OP_FOLDS | RVX_OP_BF16,
+    .flags = RVX_OP_FOLDS | RVX_OP_BF16 | RVX_OP_I16 | RVX_OP_INVERSE_IN_PLACE,
     .cost = conv_cost,
     .scratch = conv_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_forward),
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS_AMX(rvx__conv_backward_parameters),
-            [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_backward_data)},
+            [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_backward_data),
+            [RVX_INVERSE] = RVX_CELLS_AMX(rvx__conv_inverse)},
 };

@@ -97,7 +97,7 @@ const rvx_op rvx__op_conv_transpose = {
     .reads_parameters = RVX_READS_IN(0),
     .reads_data = RVX_READS_IN(1),
     .stored_outputs = 1,
-    .flags = RVX_OP_FOLDS | RVX_OP_BF16,
+    .flags = RVX_OP_FOLDS | RVX_OP_BF16 | RVX_OP_I16,
     .cost = conv_transpose_cost,
     .scratch = conv_transpose_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_transpose_forward),

@@ -47,7 +47,7 @@ const rvx_op rvx__op_max_pool = {
     .shape = max_pool_shape,
     .reads_data = RVX_READS_IN(0),
     .stored_outputs = 1,
-    .flags = RVX_OP_FOLDS | RVX_OP_CHEAP | RVX_OP_BF16,
+    .flags = RVX_OP_FOLDS | RVX_OP_CHEAP | RVX_OP_BF16 | RVX_OP_I16,
     .cost = max_pool_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__max_pool_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__max_pool_backward)},

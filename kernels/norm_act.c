@@ -2,6 +2,8 @@
  *
  *   y = leaky(gamma (x - mean) rstd + beta),   rstd = 1 / sqrt(variance + epsilon)
  *
+ * Where x is an integer stream the sums are those of integers, exact.
+ *
  * mean and biased variance over the voxels and channels of a group, per sample: instance norm
  * where params.groups is 0 (one group a channel; Ulyanov 2016), else group norm (Wu and He 2018).
  *
@@ -83,7 +85,7 @@ const rvx_op rvx__op_norm_act = {
     .reads_data = RVX_READS_IN(0) | RVX_READS_IN(1) | RVX_READS_OUT(1) | RVX_READS_OUT(2),
     .stored_outputs = 1,
     .flags = RVX_OP_FOLDABLE | RVX_OP_FORWARD_IN_PLACE | RVX_OP_BACKWARD_IN_PLACE | RVX_OP_CHEAP |
-             RVX_OP_BF16,
+             RVX_OP_BF16 | RVX_OP_I16,
     .cost = norm_act_cost,
     .scratch = norm_act_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__norm_act_forward),

@@ -55,6 +55,8 @@ typedef struct rvx_op_params {
     float weight;               /* loss: factor (deep supervision) */
     float smooth;               /* loss: Dice smoothing */
     int32_t channel_count;      /* split: channels of out[0]; out[1] gets the rest */
+    int32_t bf16_products;      /* conv: of numbers rounded to bf16 where that is faster, also where
+                                   no tensor is bf16 (streams in a graph that stores bf16) */
     int32_t f32_output;         /* conv: out[0] is f32 in a graph that stores bf16 (logits) */
     int32_t order;              /* blocks of voxels as channels: RVX_ORDER_*, kernels/block.h */
     int32_t orthonormal;        /* haar: preserves norms; else mean and difference */
@@ -106,6 +108,8 @@ typedef struct rvx_op {
     uint32_t parameter_inputs;   /* bit i: in[i] is a parameter: its gradient is formed by
                                     backward_parameters */
     uint32_t no_gradient_inputs; /* bit i: in[i] never receives a gradient (labels) */
+    uint32_t residual_inputs;    /* bit i: in[i], where present, is added to out[0] as that is
+                                    stored; its gradient is that of out[0] */
     uint32_t reads_parameters;   /* what backward_parameters reads */
     uint32_t reads_data;         /* what backward_data reads */
     uint32_t inverse_inputs;     /* bit i: RVX_INVERSE rebuilds in[i] from out[] and the others */
@@ -125,7 +129,8 @@ typedef struct rvx_op {
 enum {
     RVX_OP_FOLDS = 1u << 0,             /* honours call->fold on in[0] */
     RVX_OP_FOLDABLE = 1u << 1,          /* out[0] = fold(in[0]): consumers may apply it on load */
-    RVX_OP_FORWARD_IN_PLACE = 1u << 2,  /* out[0] may share memory with in[0] */
+    RVX_OP_FORWARD_IN_PLACE = 1u << 2,  /* out[0] may share memory with in[0], or with an input that
+                                           the inverse gives back */
     RVX_OP_BACKWARD_IN_PLACE = 1u << 3, /* grad_in[0] may share memory with grad_out[0] */
     RVX_OP_VIEW = 1u << 4,              /* moves no data: concat, slice; outputs are stored as the
                                            inputs are */

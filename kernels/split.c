@@ -40,7 +40,7 @@ const rvx_op rvx__op_split = {
     .in_max = 1,
     .out_count = 2,
     .shape = split_shape,
-    .flags = RVX_OP_VIEW | RVX_OP_CHEAP | RVX_OP_BF16,
+    .flags = RVX_OP_VIEW | RVX_OP_CHEAP | RVX_OP_BF16 | RVX_OP_I16,
     .cost = split_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__split_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__split_backward),

@@ -50,7 +50,7 @@ const rvx_op rvx__op_upsample = {
     .out_count = 1,
     .shape = upsample_shape,
     .stored_outputs = 1,
-    .flags = RVX_OP_FOLDS | RVX_OP_CHEAP | RVX_OP_BF16,
+    .flags = RVX_OP_FOLDS | RVX_OP_CHEAP | RVX_OP_BF16 | RVX_OP_I16,
     .cost = upsample_cost,
     .scratch = upsample_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__upsample_forward),

@@ -13,11 +13,8 @@
 
 enum { MINUTES_DEFAULT = 8, STEPS_MIN = 100, STEPS_MAX = 250000, EDGE_MAX = 4096 };
 
-/* Sustained work of one thread in a training step, and the share of the time that goes to steps and
- * validations; the rest is loading, checkpoints and the final prediction. Measured with unet3d at
- * 16 .. 256 channels; constants, so that a plan depends on the data and the settings but not on
- * what else the machine was doing. */
-static const double flops_per_second[RVX_ISA_COUNT] = {4e9, 40e9, 90e9, 90e9};
+/* The share of the time that goes to steps and validations; the rest is loading, checkpoints and
+ * the final prediction. */
 #define STEP_SHARE 0.8
 
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe)
@@ -258,7 +255,7 @@ static rvx_status steps_apply(rvx_recipe *recipe, const rvx_model *model, const 
     RVX_TRY(step_flops(&flops, model, recipe, error));
     double validation = validation_flops(recipe, median, case_count, flops);
     double minutes = settings->minutes > 0 ? settings->minutes : MINUTES_DEFAULT;
-    double budget = 60 * minutes * STEP_SHARE * flops_per_second[rvx__isa_detect()] *
+    double budget = 60 * minutes * STEP_SHARE * rvx__flops_per_second[rvx__isa_detect()] *
                     (double)rvx__facade_thread_count(settings->threads);
     if (settings->steps > 0)
         budget = 4. / 3 * (double)settings->steps * flops;

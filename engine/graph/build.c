@@ -10,7 +10,9 @@ static void triple(int32_t out[3], const int in[3], int fallback)
 
 rvx_value rvx__conv(rvx_graph *graph, rvx_value x, rvx_conv conv)
 {
-    rvx_op_params params = {.channels_out = conv.channels, .f32_output = conv.f32_output};
+    rvx_op_params params = {.channels_out = conv.channels,
+                            .bf16_products = graph->storage == RVX_BF16,
+                            .f32_output = conv.f32_output};
     triple(params.kernel, conv.kernel, 3);
     triple(params.stride, conv.stride, 1);
     for (int axis = 0; axis < 3; axis++)
@@ -87,24 +89,53 @@ rvx_value rvx__concat(rvx_graph *graph, rvx_value a, rvx_value b)
     return out;
 }
 
+rvx_value rvx__round(rvx_graph *graph, rvx_value x)
+{
+    if (x.index < 0 || graph->values[x.index].dtype == RVX_I16 ||
+        graph->values[x.index].dtype == graph->streams)
+        return x;
+    rvx_value out;
+    rvx__graph_apply(graph, &out, &rvx__op_round, &x, 1, &(rvx_op_params){0});
+    return out;
+}
+
 void rvx__split(rvx_graph *graph, rvx_value out[2], rvx_value x, int64_t channels)
 {
+    const rvx_node *from = x.index >= 0 && graph->values[x.index].node >= 0
+                               ? &graph->nodes[graph->values[x.index].node]
+                               : NULL;
+    if (from && from->op == &rvx__op_concat && from->in_count == 2 &&
+        graph->values[from->in[0]].shape.c == channels &&
+        graph->values[from->in[0]].dtype == graph->values[from->in[1]].dtype) {
+        out[0].index = from->in[0];
+        out[1].index = from->in[1];
+        return;
+    }
     rvx_op_params params = {.channel_count = (int32_t)channels};
     rvx__graph_apply(graph, out, &rvx__op_split, &x, 1, &params);
+}
+
+void rvx__couple_halves(rvx_graph *graph, rvx_value x[2], rvx_branch f, rvx_branch g,
+                        const void *argument)
+{
+    rvx__scope_push(graph, "f");
+    x[0] = rvx__add(graph, x[0], f(graph, x[1], argument));
+    rvx__scope_pop(graph);
+    if (!g)
+        return;
+    rvx__scope_push(graph, "g");
+    x[1] = rvx__add(graph, x[1], g(graph, x[0], argument));
+    rvx__scope_pop(graph);
 }
 
 rvx_value rvx__couple(rvx_graph *graph, rvx_value x, rvx_branch f, rvx_branch g,
                       const void *argument)
 {
     rvx_value half[2];
+    x = rvx__round(graph, x);
     rvx__split(graph, half, x, rvx__shape(graph, x).c / 2);
-    rvx__scope_push(graph, "f");
-    rvx_value y1 = rvx__add(graph, half[0], f(graph, half[1], argument));
-    rvx__scope_pop(graph);
-    rvx__scope_push(graph, "g");
-    rvx_value y2 = rvx__add(graph, half[1], g(graph, y1, argument));
-    rvx__scope_pop(graph);
-    return rvx__concat(graph, y1, y2);
+    rvx__couple_halves(graph, half, f, g, argument);
+    return rvx__concat(graph, half[0], half[1]);
 }
 
 rvx_value rvx__segmentation_loss(rvx_graph *graph, rvx_value logits, rvx_value labels,

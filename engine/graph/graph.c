@@ -32,7 +32,22 @@ void rvx__graph_set_storage(rvx_graph *graph, rvx_dtype storage)
         rvx__fail(&graph->error, RVX_ERROR_ARGUMENT,
                   "graph: activations are stored as f32 or bf16, chosen before the first node");
     else
-        graph->storage = storage;
+        graph->storage = graph->streams = storage;
+}
+
+void rvx__graph_set_streams(rvx_graph *graph, rvx_dtype streams, int grid_log2)
+{
+    if (graph->error.status != RVX_OK)
+        return;
+    if (streams == RVX_U8 || grid_log2 < 0 || grid_log2 > 15) {
+        rvx__fail(&graph->error, RVX_ERROR_ARGUMENT,
+                  "graph: streams of type %d on a grid of 2^-%d; expected f32, bf16 or i16 and a "
+                  "grid from 2^0 to 2^-15",
+                  (int)streams, grid_log2);
+        return;
+    }
+    graph->streams = streams;
+    graph->grid_log2 = grid_log2;
 }
 
 /* Makes room for one more element; on failure the sticky error is set. */
@@ -160,17 +175,33 @@ int64_t rvx__graph_parameter_count(const rvx_graph *graph)
     return count;
 }
 
-/* Views store as their inputs do, and as the graph does where these differ. */
-static rvx_dtype output_dtype(const rvx_graph *graph, const rvx_node *node, int index)
+/* How an output is stored: views and permutations as their inputs are (as the graph's activations
+ * where these differ), sums as the finest summand, new streams as the graph says. */
+static void output_storage(const rvx_graph *graph, const rvx_node *node, int index,
+                           rvx_value_info *info)
 {
-    if (!(node->op->flags & RVX_OP_VIEW))
-        return node->op->stored_outputs >> index & 1 && !node->params.f32_output ? graph->storage
-                                                                                 : RVX_F32;
-    rvx_dtype first = graph->values[node->in[0]].dtype;
-    for (int i = 1; i < node->in_count; i++)
-        if (graph->values[node->in[i]].dtype != first)
-            return graph->storage;
-    return first;
+    const rvx_value_info *first = &graph->values[node->in[0]];
+    info->dtype = node->op->stored_outputs >> index & 1 && !node->params.f32_output ? graph->storage
+                                                                                    : RVX_F32;
+    if (node->op == &rvx__op_round) {
+        info->dtype = graph->streams;
+        info->grid_log2 = graph->grid_log2;
+    } else if (node->op == &rvx__op_add) {
+        for (int i = 0; i < node->in_count; i++) {
+            const rvx_value_info *in = &graph->values[node->in[i]];
+            if (in->dtype == RVX_I16 || (in->dtype == RVX_F32 && info->dtype != RVX_I16)) {
+                info->dtype = in->dtype;
+                info->grid_log2 = in->grid_log2;
+            }
+        }
+    } else if (node->op->flags & (RVX_OP_VIEW | RVX_OP_PERMUTES)) {
+        info->dtype = first->dtype;
+        info->grid_log2 = first->grid_log2;
+        for (int i = 1; i < node->in_count; i++)
+            if (graph->values[node->in[i]].dtype != first->dtype ||
+                graph->values[node->in[i]].grid_log2 != first->grid_log2)
+                info->dtype = graph->storage;
+    }
 }
 
 void rvx__graph_apply(rvx_graph *graph, rvx_value *out, const rvx_op *op, const rvx_value *in,
@@ -206,9 +237,9 @@ void rvx__graph_apply(rvx_graph *graph, rvx_value *out, const rvx_op *op, const 
             continue;
         rvx_value_info info = {.kind = RVX_VALUE_RESULT,
                                .shape = out_shapes[i],
-                               .dtype = output_dtype(graph, &node, i),
                                .node = graph->node_count,
                                .output = i};
+        output_storage(graph, &node, i, &info);
         memcpy(info.name, node.name, sizeof info.name);
         out[i] = add_value(graph, info);
         node.out[i] = out[i].index;

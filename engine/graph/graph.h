@@ -39,6 +39,7 @@ typedef struct rvx_value_info {
     rvx_value_kind kind;
     rvx_shape shape;
     rvx_dtype dtype;
+    int32_t grid_log2;    /* RVX_I16: steps of 2^-grid_log2 */
     int32_t node, output; /* RVX_VALUE_RESULT: producer */
     rvx_parameter_role role;
     char name[96]; /* inputs and parameters: scope path; results: path of the producing node */
@@ -57,6 +58,8 @@ typedef struct rvx_graph {
     rvx_node *nodes;
     int32_t value_count, value_capacity, node_count, node_capacity;
     rvx_dtype storage; /* of activations: RVX_F32 or RVX_BF16 */
+    rvx_dtype streams; /* of residual streams: RVX_I16, RVX_F32 or RVX_BF16 */
+    int32_t grid_log2; /* RVX_I16: of the streams that start here */
     char scope[96];
     rvx_error error; /* sticky */
 } rvx_graph;
@@ -67,6 +70,11 @@ rvx_status rvx__graph_status(const rvx_graph *graph, rvx_error *error);
 /* How activations and their gradients are stored: RVX_F32 (from the start) or RVX_BF16. Before the
  * first node. Inputs, parameters, statistics and logits keep their own types. */
 void rvx__graph_set_storage(rvx_graph *graph, rvx_dtype storage);
+
+/* How the residual streams of couplings are stored, and the grid of those that start from now on
+ * (a level may have its own): RVX_I16 with steps of 2^-grid_log2, 0 <= grid_log2 <= 15, inverts bit
+ * for bit; RVX_F32 and RVX_BF16 invert to rounding only. A new graph has streams of f32. */
+void rvx__graph_set_streams(rvx_graph *graph, rvx_dtype streams, int grid_log2);
 
 /* "enc%d" etc.; nested scopes join with '/'. */
 void rvx__scope_push(rvx_graph *graph, const char *format, ...)
@@ -103,16 +111,25 @@ rvx_value rvx__conv_transpose(rvx_graph *graph, rvx_value x, int channels, const
 rvx_value rvx__norm_act(rvx_graph *graph, rvx_value x, int groups, float epsilon, float slope);
 rvx_value rvx__max_pool(rvx_graph *graph, rvx_value x, const int factor[3]);
 rvx_value rvx__upsample(rvx_graph *graph, rvx_value x, const int factor[3]);
+/* A sum with a stream is a stream. */
 rvx_value rvx__add(rvx_graph *graph, rvx_value a, rvx_value b);
+/* x as a residual stream: rounded to the grid where streams are RVX_I16; x itself where it is
+ * stored as streams are. The gradient passes unchanged. */
+rvx_value rvx__round(rvx_graph *graph, rvx_value x);
 rvx_value rvx__concat(rvx_graph *graph, rvx_value a, rvx_value b);
-/* The first `channels` channels, and the rest. */
+/* The first `channels` channels, and the rest. Undoes a concatenation of two such parts. */
 void rvx__split(rvx_graph *graph, rvx_value out[2], rvx_value x, int64_t channels);
 
 typedef rvx_value (*rvx_branch)(rvx_graph *graph, rvx_value x, const void *argument);
-/* Additive coupling on the two channel halves: y1 = x1 + F(x2), y2 = x2 + G(y1) (Gomez 2017).
- * Scopes f and g. */
+/* Additive coupling on the two channel halves: y1 = x1 + F(x2), y2 = x2 + G(y1) (Gomez 2017). x and
+ * the result are residual streams. Scopes f and g. */
 rvx_value rvx__couple(rvx_graph *graph, rvx_value x, rvx_branch f, rvx_branch g,
                       const void *argument);
+
+/* The same on two streams of equal shape, in place: x[0] += F(x[1]), x[1] += G(x[0]). g NULL: the
+ * first half only. */
+void rvx__couple_halves(rvx_graph *graph, rvx_value x[2], rvx_branch f, rvx_branch g,
+                        const void *argument);
 
 typedef struct rvx_loss {
     int ignore_label; /* -1: none */

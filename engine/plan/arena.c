@@ -25,7 +25,7 @@ static void measure_lifetimes(rvx_plan *plan)
 {
     for (int32_t b = 0; b < plan->buffer_count; b++) {
         rvx_buffer *buffer = &plan->buffers[b];
-        buffer->bytes = buffer->parent < 0 ? buffer_bytes(buffer) : 0;
+        buffer->bytes = buffer->parent < 0 && buffer->memory < 0 ? buffer_bytes(buffer) : 0;
         buffer->first_step = INT_MAX;
         buffer->last_step = -1;
     }
@@ -33,8 +33,8 @@ static void measure_lifetimes(rvx_plan *plan)
         int64_t channel = 0;
         if (plan->instances[i].buffer < 0)
             continue;
-        rvx_buffer *root =
-            &plan->buffers[rvx__plan_root(plan, plan->instances[i].buffer, &channel)];
+        int32_t own = rvx__plan_root(plan, plan->instances[i].buffer, &channel);
+        rvx_buffer *root = &plan->buffers[rvx__plan_memory(plan, own)];
         if (plan->instances[i].first_step < root->first_step)
             root->first_step = plan->instances[i].first_step;
         if (plan->instances[i].last_step > root->last_step)
@@ -50,6 +50,7 @@ static bool add_scratch(rvx_plan *plan)
         if (step->scratch_bytes <= 0)
             continue;
         rvx_buffer buffer = {.parent = -1,
+                             .memory = -1,
                              .shape = {1, 1, 1, 1, step->scratch_bytes},
                              .dtype = RVX_U8,
                              .first_step = s,
@@ -182,8 +183,11 @@ static void buffer_label(const rvx_plan *plan, int32_t buffer, char *text, size_
     for (int32_t i = 0; i < plan->instance_count; i++) {
         const rvx_instance *instance = &plan->instances[i];
         int64_t channel = 0;
-        if (instance->buffer < 0 || rvx__plan_root(plan, instance->buffer, &channel) != buffer ||
-            instance->first_step > plan->peak_step || instance->last_step < plan->peak_step)
+        if (instance->buffer < 0 || instance->first_step > plan->peak_step ||
+            instance->last_step < plan->peak_step)
+            continue;
+        int32_t root = rvx__plan_root(plan, instance->buffer, &channel);
+        if (rvx__plan_memory(plan, root) != buffer)
             continue;
         const rvx_value_info *info = &plan->graph->values[instance->value];
         const char *op = info->node >= 0 ? plan->graph->nodes[info->node].op->name : "";

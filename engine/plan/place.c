@@ -33,6 +33,11 @@ int32_t rvx__plan_root(const rvx_plan *plan, int32_t buffer, int64_t *channel_of
     return buffer;
 }
 
+int32_t rvx__plan_memory(const rvx_plan *plan, int32_t root)
+{
+    return plan->buffers[root].memory >= 0 ? plan->buffers[root].memory : root;
+}
+
 /* Root buffer and first channel of a placed instance. */
 static int32_t locate(const rvx_plan *plan, int32_t instance, int64_t *first)
 {
@@ -60,6 +65,7 @@ static bool put_in_new_buffer(rvx_plan *plan, int32_t instance)
 {
     const rvx_value_info *info = info_of(plan, instance);
     rvx_buffer buffer = {.parent = -1,
+                         .memory = -1,
                          .shape = info->shape,
                          .dtype = plan->instances[instance].dtype,
                          .persistent = plan->instances[instance].persistent};
@@ -69,19 +75,46 @@ static bool put_in_new_buffer(rvx_plan *plan, int32_t instance)
     return index >= 0;
 }
 
-/* Is some instance that is read after `step` in channels [first, first + count) of that root? */
-static bool is_taken(const rvx_plan *plan, int32_t root, int64_t first, int64_t count, int32_t step,
-                     int32_t except)
+/* Do two placed instances share a byte? Roots of different shapes that use the same memory do. */
+static bool overlaps(const rvx_plan *plan, int32_t a, int32_t b)
 {
-    for (int32_t i = 0; i < plan->instance_count; i++) {
-        if (i == except || plan->instances[i].buffer < 0 || plan->instances[i].last_step <= step)
-            continue;
-        int64_t other;
-        if (locate(plan, i, &other) == root && other < first + count &&
-            first < other + info_of(plan, i)->shape.c)
+    int64_t first_a, first_b;
+    int32_t root_a = locate(plan, a, &first_a), root_b = locate(plan, b, &first_b);
+    if (root_a != root_b)
+        return rvx__plan_memory(plan, root_a) == rvx__plan_memory(plan, root_b);
+    return first_a < first_b + info_of(plan, b)->shape.c &&
+           first_b < first_a + info_of(plan, a)->shape.c;
+}
+
+/* Is the memory of `source` also that of another instance that is read after `step`? */
+static bool is_taken(const rvx_plan *plan, int32_t source, int32_t step)
+{
+    for (int32_t i = 0; i < plan->instance_count; i++)
+        if (i != source && plan->instances[i].buffer >= 0 && plan->instances[i].last_step > step &&
+            overlaps(plan, i, source))
             return true;
-    }
     return false;
+}
+
+/* Values in another order and shape, in the memory of the old ones. */
+static bool reshape_in_place(rvx_plan *plan, int32_t target, int32_t source)
+{
+    const rvx_value_info *t = info_of(plan, target), *o = info_of(plan, source);
+    int64_t first;
+    int32_t root = locate(plan, source, &first);
+    if (!rvx__shape_equal(plan->buffers[root].shape, o->shape) ||
+        rvx__shape_count(t->shape) != rvx__shape_count(o->shape))
+        return false;
+    rvx_buffer buffer = {.parent = -1,
+                         .memory = rvx__plan_memory(plan, root),
+                         .shape = t->shape,
+                         .dtype = plan->instances[target].dtype};
+    int32_t index = rvx__plan_buffer_add(plan, buffer);
+    if (index < 0)
+        return false;
+    plan->buffers[buffer.memory].lent = true;
+    put(plan, target, index, 0);
+    return true;
 }
 
 /* Lets `target` take over the memory of `source`, if that dies with this step. */
@@ -89,13 +122,14 @@ static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t
 {
     if (plan->options.plain || source < 0 || plan->instances[source].last_step > step)
         return false;
-    const rvx_value_info *t = info_of(plan, target), *o = info_of(plan, source);
-    if (memcmp(&t->shape, &o->shape, sizeof t->shape) != 0 ||
-        plan->instances[target].dtype != plan->instances[source].dtype)
-        return false;
     int64_t first;
     int32_t root = locate(plan, source, &first);
-    if (plan->buffers[root].persistent || is_taken(plan, root, first, o->shape.c, step, source))
+    if (plan->buffers[root].persistent || is_taken(plan, source, step) ||
+        plan->instances[target].dtype != plan->instances[source].dtype)
+        return false;
+    if (plan->steps[step].op->flags & RVX_OP_PERMUTES)
+        return reshape_in_place(plan, target, source);
+    if (!rvx__shape_equal(info_of(plan, target)->shape, info_of(plan, source)->shape))
         return false;
     put(plan, target, plan->instances[source].buffer, plan->instances[source].channel_offset);
     return true;
@@ -133,8 +167,9 @@ static bool place_gather(rvx_plan *plan, rvx_step *step)
         int64_t first, count = info_of(plan, step->in[i])->shape.c;
         int32_t root = locate(plan, step->in[i], &first);
         rvx_buffer *buffer = &plan->buffers[root];
-        if (!plan->options.plain && root != whole && !buffer->persistent && first == 0 &&
-            buffer->shape.c == count && buffer->dtype == plan->buffers[whole].dtype) {
+        if (!plan->options.plain && root != whole && !buffer->persistent && !buffer->lent &&
+            buffer->memory < 0 && first == 0 && buffer->shape.c == count &&
+            buffer->dtype == plan->buffers[whole].dtype) {
             buffer->parent = whole;
             buffer->channel_offset = channel;
         }
@@ -160,46 +195,55 @@ static void strip_gather(rvx_plan *plan, rvx_step *step)
             step->in[i] = -1;
 }
 
+/* out[0] in the memory of an input that the row allows: in[0], or a summand. */
+static void put_forward_in_place(rvx_plan *plan, const rvx_step *step, int32_t index)
+{
+    bool in_place = (step->op->flags & RVX_OP_FORWARD_IN_PLACE) != 0;
+    uint32_t inputs = step->op->residual_inputs | (in_place ? step->op->inverse_inputs | 1u : 0);
+    for (int i = 0; i < RVX_IN_MAX && step->out[0] >= 0; i++)
+        if (inputs >> i & 1 && !(i == 0 && step->fold >= 0) &&
+            plan->instances[step->out[0]].buffer < 0)
+            put_in_place(plan, step->out[0], step->in[i], index);
+}
+
+static bool put_somewhere(rvx_plan *plan, int32_t target, int32_t in_place_of, int32_t step)
+{
+    return target < 0 || plan->instances[target].buffer >= 0 ||
+           put_in_place(plan, target, in_place_of, step) || put_in_new_buffer(plan, target);
+}
+
 static bool place_step(rvx_plan *plan, int32_t index)
 {
     rvx_step *step = &plan->steps[index];
     if (step->kind == RVX_STEP_GATHER)
         return place_gather(plan, step);
-    for (int i = 0; i < RVX_OUT_MAX; i++) {
-        int32_t out = step->out[i];
-        if (out < 0 || plan->instances[out].buffer >= 0)
-            continue;
-        bool in_place = i == 0 && step->kind == RVX_STEP_KERNEL && step->phase == RVX_FORWARD &&
-                        (step->op->flags & RVX_OP_FORWARD_IN_PLACE) && step->fold < 0;
-        if (!(in_place && put_in_place(plan, out, step->in[0], index)) &&
-            !put_in_new_buffer(plan, out))
-            return false;
+    bool kernel = step->kind == RVX_STEP_KERNEL, ok = true;
+    if (kernel && step->phase == RVX_INVERSE) {
+        bool in_place = (step->op->flags & RVX_OP_INVERSE_IN_PLACE) != 0;
+        return put_somewhere(plan, step->in[step->inverse_input], in_place ? step->out[0] : -1,
+                             index);
     }
-    for (int i = 0; i < RVX_IN_MAX; i++) {
-        int32_t target = step->grad_in[i];
-        if (target < 0 || plan->instances[target].buffer >= 0)
-            continue;
-        bool in_place = i == 0 && (step->op->flags & RVX_OP_BACKWARD_IN_PLACE);
-        if (!(in_place && put_in_place(plan, target, step->grad_out[0], index)) &&
-            !put_in_new_buffer(plan, target))
-            return false;
+    if (kernel && step->phase == RVX_FORWARD)
+        put_forward_in_place(plan, step, index);
+    for (int i = 0; i < RVX_OUT_MAX && ok; i++)
+        ok = put_somewhere(plan, step->out[i], -1, index);
+    for (int i = 0; i < RVX_IN_MAX && ok; i++) {
+        bool in_place = i == 0 && kernel && (step->op->flags & RVX_OP_BACKWARD_IN_PLACE);
+        ok = put_somewhere(plan, step->grad_in[i], in_place ? step->grad_out[0] : -1, index);
     }
-    return true;
+    return ok;
 }
 
 static rvx_status check_write(const rvx_plan *plan, int32_t index, int32_t written,
                               rvx_error *error)
 {
-    int64_t first, other;
     if (written < 0)
         return RVX_OK;
-    int32_t root = locate(plan, written, &first);
     for (int32_t i = 0; i < plan->instance_count; i++) {
         if (i == written || plan->instances[i].buffer < 0 ||
             plan->instances[i].last_step <= index || plan->instances[i].first_step > index)
             continue;
-        if (locate(plan, i, &other) == root && other < first + info_of(plan, written)->shape.c &&
-            first < other + info_of(plan, i)->shape.c)
+        if (overlaps(plan, i, written))
             return rvx__fail(
                 error, RVX_ERROR_UNSUPPORTED,
                 "plan: step %d (%s) would overwrite %s of '%s', which is read until step %d", index,
@@ -226,6 +270,8 @@ rvx_status rvx__plan_place(rvx_plan *plan, rvx_error *error)
             continue;
         }
         bool forward = step->kind == RVX_STEP_ZERO || step->phase == RVX_FORWARD;
+        if (step->kind == RVX_STEP_KERNEL && step->phase == RVX_INVERSE)
+            status = check_write(plan, s, step->in[step->inverse_input], error);
         for (int i = 0; i < RVX_OUT_MAX && forward && status == RVX_OK; i++)
             status = check_write(plan, s, step->out[i], error);
         for (int i = 0; i < RVX_IN_MAX && status == RVX_OK; i++)

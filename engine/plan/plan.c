@@ -54,27 +54,38 @@ static rvx_status mark_needed(rvx_plan *plan, rvx_error *error)
     return RVX_OK;
 }
 
-/* Does one of the instances hold bf16? */
-static bool any_bf16(const rvx_plan *plan, const int32_t *instances, int count)
+/* Does one of the instances hold values of that type? */
+static bool any_of_type(const rvx_plan *plan, const int32_t *instances, int count, rvx_dtype dtype)
 {
     for (int i = 0; i < count; i++)
-        if (instances[i] >= 0 && plan->instances[instances[i]].dtype == RVX_BF16)
+        if (instances[i] >= 0 && plan->instances[instances[i]].dtype == dtype)
             return true;
     return false;
+}
+
+static bool touches(const rvx_plan *plan, const rvx_step *step, rvx_dtype dtype)
+{
+    return any_of_type(plan, step->in, RVX_IN_MAX, dtype) ||
+           any_of_type(plan, step->out, RVX_OUT_MAX, dtype) ||
+           any_of_type(plan, step->grad_in, RVX_IN_MAX, dtype) ||
+           any_of_type(plan, step->grad_out, RVX_OUT_MAX, dtype);
 }
 
 static rvx_status check_storage(const rvx_plan *plan, const rvx_step *step, const rvx_op *op,
                                 rvx_error *error)
 {
-    bool stored = any_bf16(plan, step->in, RVX_IN_MAX) || any_bf16(plan, step->out, RVX_OUT_MAX) ||
-                  any_bf16(plan, step->grad_in, RVX_IN_MAX) ||
-                  any_bf16(plan, step->grad_out, RVX_OUT_MAX);
-    if (!stored || op->flags & RVX_OP_BF16)
-        return RVX_OK;
-    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                     "plan: op '%s' of '%s' does not take bf16 tensors; set memory.storage to "
-                     "\"f32\"",
-                     op->name, plan->graph->nodes[step->node].name);
+    const char *name = plan->graph->nodes[step->node].name;
+    if (touches(plan, step, RVX_BF16) && !(op->flags & RVX_OP_BF16))
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "plan: op '%s' of '%s' does not take bf16 tensors; set "
+                         "memory.storage to \"f32\"",
+                         op->name, name);
+    if (touches(plan, step, RVX_I16) && !(op->flags & RVX_OP_I16))
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "plan: op '%s' of '%s' does not take 16-bit integer streams; set "
+                         "memory.streams to \"f32\"",
+                         op->name, name);
+    return RVX_OK;
 }
 
 /* The best kernel that this instruction set has; an op without one is refused here, not at run
@@ -118,12 +129,34 @@ static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
     return RVX_OK;
 }
 
+/* Refuses a plan that does not fit, with what holds the memory. */
+static rvx_status check_budget(const rvx_plan *plan, int64_t budget_bytes, rvx_error *error)
+{
+    if (budget_bytes <= 0 || plan->arena_bytes <= budget_bytes)
+        return RVX_OK;
+    char held[512];
+    rvx__plan_describe_peak(plan, held, sizeof held, 4);
+    return rvx__fail(error, RVX_ERROR_MEMORY,
+                     "the plan needs %.2f GiB, the budget is %.2f GiB; largest at the peak:\n%s",
+                     (double)plan->arena_bytes / 0x1p30, (double)budget_bytes / 0x1p30, held);
+}
+
 rvx_status rvx__plan_create(rvx_plan **plan, const rvx_graph *graph,
                             const rvx_plan_options *options, rvx_error *error)
 {
     rvx_status status = RVX_OK;
+    rvx_plan *made = NULL;
     *plan = NULL;
-    rvx_plan *made = calloc(1, sizeof *made);
+    if (options->policy == RVX_POLICY_AUTO) {
+        RVX_TRY(rvx__plan_auto(plan, graph, options, error));
+        status = check_budget(*plan, options->budget_bytes, error);
+        if (status != RVX_OK) {
+            rvx__plan_free(*plan);
+            *plan = NULL;
+        }
+        return status;
+    }
+    made = calloc(1, sizeof *made);
     if (!made || !(made->graph = copy_graph(graph))) {
         free(made);
         return rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
@@ -135,21 +168,17 @@ rvx_status rvx__plan_create(rvx_plan **plan, const rvx_graph *graph,
     if (!options->plain) {
         rvx__plan_fuse_heads(made);
         RVX_TRY(mark_needed(made, error));
+        RVX_TRY(rvx__plan_fuse(made, error));
+        RVX_TRY(mark_needed(made, error));
     }
     RVX_TRY(rvx__plan_fold(made, error));
     RVX_TRY(mark_needed(made, error));
+    RVX_TRY(rvx__plan_policy(made, error));
     RVX_TRY(rvx__plan_schedule(made, error));
     RVX_TRY(choose_kernels(made, error));
     RVX_TRY(rvx__plan_place(made, error));
     RVX_TRY(rvx__plan_arena(made, error));
-    if (options->budget_bytes > 0 && made->arena_bytes > options->budget_bytes) {
-        char held[512];
-        rvx__plan_describe_peak(made, held, sizeof held, 4);
-        RVX_TRY(rvx__fail(
-            error, RVX_ERROR_MEMORY,
-            "the plan needs %.2f GiB, the budget is %.2f GiB; largest at the peak:\n%s",
-            (double)made->arena_bytes / 0x1p30, (double)options->budget_bytes / 0x1p30, held));
-    }
+    RVX_TRY(check_budget(made, options->budget_bytes, error));
     *plan = made;
     made = NULL;
 cleanup:
@@ -167,6 +196,7 @@ void rvx__plan_free(rvx_plan *plan)
     free(plan->logical);
     free(plan->needed);
     free(plan->skip_output);
+    free(plan->recovery);
     free(plan->steps);
     free(plan->instances);
     free(plan->buffers);
@@ -182,13 +212,28 @@ rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena)
         return (rvx_tensor){0};
     const rvx_value_info *info = &plan->graph->values[plan->instances[instance].value];
     int64_t channel = plan->instances[instance].channel_offset;
-    const rvx_buffer *root =
-        &plan->buffers[rvx__plan_root(plan, plan->instances[instance].buffer, &channel)];
-    return (rvx_tensor){.data =
-                            (char *)arena + root->offset + channel * rvx__dtype_bytes(root->dtype),
+    int32_t own = rvx__plan_root(plan, plan->instances[instance].buffer, &channel);
+    const rvx_buffer *root = &plan->buffers[own];
+    int64_t offset = plan->buffers[rvx__plan_memory(plan, own)].offset;
+    return (rvx_tensor){.data = (char *)arena + offset + channel * rvx__dtype_bytes(root->dtype),
                         .shape = info->shape,
                         .pitch = root->shape.c,
-                        .dtype = plan->instances[instance].dtype};
+                        .dtype = plan->instances[instance].dtype,
+                        .grid_log2 = info->grid_log2};
+}
+
+const double rvx__flops_per_second[RVX_ISA_COUNT] = {4e9, 40e9, 90e9, 90e9};
+const double rvx__bytes_per_second = 6e9;
+
+double rvx__plan_seconds(const rvx_plan *plan)
+{
+    double seconds = 0, flops = rvx__flops_per_second[plan->options.isa];
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        double work = plan->steps[s].cost.flops / flops;
+        double traffic = plan->steps[s].cost.bytes / rvx__bytes_per_second;
+        seconds += work > traffic ? work : traffic;
+    }
+    return seconds / plan->options.threads;
 }
 
 rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only)

@@ -2,11 +2,14 @@
  * bytes. Invariant: the plan IS the allocation. Every tensor and every scratch block of every step
  * has its offset in one arena of `arena_bytes`; a session allocates that arena and nothing else.
  *
- * Made in five passes, one file each:
+ * Made in passes, one file each:
  *   fuse_head.c which heads become one op with their loss, so that logits are never stored
- *   fold.c      which normalisations are applied while their consumers load, instead of being
- * stored schedule.c  forward steps, then backward steps; a value that backward needs and that is
- * not kept is rebuilt: by the inverse of an op that consumed it, or by running its producer again
+ *   fuse.c      which ops become one: a convolution with the sum or rounding of its result
+ *   fold.c      which normalisations are applied while their consumers load, and not stored
+ *   policy.c    which values are kept for backward, and how the others come back
+ *   schedule.c  forward steps, then backward steps (gradient.c); a value that backward needs and
+ *               that is not kept is rebuilt: by the inverse of an op that consumed it, or by
+ *               running its producer again
  *   place.c     which values share memory: channel slices, concatenations, in-place operations
  *   arena.c     lifetimes and offsets
  *
@@ -18,7 +21,32 @@
 
 #include "engine/graph/graph.h"
 
-typedef enum rvx_policy { RVX_POLICY_STORE = 0, RVX_POLICY_COUNT } rvx_policy;
+/* What happens to values that backward reads.
+ *   store       all are kept
+ *   checkpoint  those that cross from one stage of the network to another are kept, the others are
+ *               computed again, stage by stage (Chen 2016)
+ *   reversible  what an exact inverse gives back is not kept; branches of couplings and cheap ops
+ *               are computed again, once (Gomez 2017)
+ *   auto        the fastest mixture that fits the budget */
+typedef enum rvx_policy {
+    RVX_POLICY_STORE = 0,
+    RVX_POLICY_CHECKPOINT,
+    RVX_POLICY_REVERSIBLE,
+    RVX_POLICY_AUTO,
+    RVX_POLICY_COUNT
+} rvx_policy;
+extern const char *const rvx__policy_names[RVX_POLICY_COUNT + 1]; /* NULL-terminated */
+
+typedef enum rvx_recovery_method {
+    RVX_RECOVER_KEEP = 0,
+    RVX_RECOVER_RERUN, /* run the producer again */
+    RVX_RECOVER_INVERT /* run the inverse of a consumer */
+} rvx_recovery_method;
+
+typedef struct rvx_recovery {
+    rvx_recovery_method method;
+    int32_t node, input; /* INVERT: the value is in[input] of this node */
+} rvx_recovery;
 
 enum { RVX_OUTPUTS_MAX = 16, RVX_OPTIMIZER_SLOTS_MAX = 3 };
 
@@ -32,7 +60,10 @@ typedef struct rvx_plan_options {
     int loss_count;
     int optimizer_slots;  /* f32 copies of the parameters that the optimiser keeps (training) */
     int64_t budget_bytes; /* 0: none; else a larger arena is refused with what holds it */
-    bool plain; /* for tests: nothing fused or folded, nothing in place, concatenations copied */
+    int32_t kept_count;   /* of the values that the policy would not keep, keep so many: those first
+                             whose rebuilding costs the most time per byte */
+    bool inexact;         /* streams that are not RVX_I16 may be inverted too, to rounding */
+    bool plain;           /* for tests: nothing fused, folded or in place, concatenations copied */
 } rvx_plan_options;
 
 typedef struct rvx_instance {
@@ -57,8 +88,9 @@ typedef enum rvx_step_kind {
 typedef struct rvx_step {
     rvx_step_kind kind;
     rvx_phase phase;
-    bool rebuild; /* forward or inverse work that backward asked for */
-    int32_t node; /* for names */
+    bool rebuild;          /* forward or inverse work that backward asked for */
+    int32_t inverse_input; /* RVX_INVERSE: in[inverse_input] is written */
+    int32_t node;          /* for names */
     const rvx_op *op;
     const rvx_op_params *params;
     int32_t in[RVX_IN_MAX], out[RVX_OUT_MAX], grad_in[RVX_IN_MAX],
@@ -74,6 +106,8 @@ typedef struct rvx_step {
 typedef struct rvx_buffer {
     int32_t parent; /* merged into another buffer at channel_offset; -1: root */
     int64_t channel_offset;
+    int32_t memory; /* a root whose memory this root uses, with another shape; -1: its own */
+    bool lent;      /* another root uses this one's memory */
     rvx_shape shape;
     rvx_dtype dtype;
     bool persistent;
@@ -90,12 +124,16 @@ typedef struct rvx_plan {
     bool *skip_output;        /* per node: out[0] is never stored (folded into its consumers) */
     int32_t base_value_count; /* values of the author's graph; the rest come from fold.c */
 
+    rvx_recovery *recovery; /* per value */
+    bool exact;             /* every rebuilt value has the bits that it had */
+
     rvx_step *steps;
     rvx_instance *instances;
     rvx_buffer *buffers;
     int32_t step_count, step_capacity, instance_count, instance_capacity, buffer_count,
         buffer_capacity;
     int32_t forward_step_count;
+    int32_t dropped_count;      /* values that are not kept for backward */
     int32_t *value_instance;    /* per value: its instance at the end of the run; -1 */
     int32_t *gradient_instance; /* per value: trained parameters only; -1 */
 
@@ -122,17 +160,31 @@ rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena)
 /* Sum of the work of all steps; rebuild_only: of what exists only because values were not kept. */
 rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only);
 
+/* Predicted seconds of a step: per step the longer of its arithmetic and its memory traffic, at the
+ * rates below. For comparing plans; a plan depends on nothing that the machine does meanwhile. */
+double rvx__plan_seconds(const rvx_plan *plan);
+/* Sustained work of one thread in a training step: measured with unet3d at 16 .. 256 channels. */
+extern const double rvx__flops_per_second[RVX_ISA_COUNT];
+extern const double rvx__bytes_per_second;
+
 /* The largest tensors alive at the peak, one line each, into text. */
 void rvx__plan_describe_peak(const rvx_plan *plan, char *text, int64_t text_bytes, int lines);
 
 /* ---- between the passes ------------------------------------------------------------------------
  */
 void rvx__plan_fuse_heads(rvx_plan *plan);
+rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error);
+rvx_status rvx__plan_policy(rvx_plan *plan, rvx_error *error);
+/* RVX_POLICY_AUTO: see auto.c. */
+rvx_status rvx__plan_auto(rvx_plan **plan, const rvx_graph *graph, const rvx_plan_options *options,
+                          rvx_error *error);
 rvx_status rvx__plan_schedule(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_place(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_arena(rvx_plan *plan, rvx_error *error);
 int32_t rvx__plan_buffer_add(rvx_plan *plan, rvx_buffer buffer); /* -1: out of memory */
+/* The buffer whose memory a root uses: itself, or the one that lent it. */
+int32_t rvx__plan_memory(const rvx_plan *plan, int32_t root);
 /* Root buffer of a buffer; adds the channels passed on the way. */
 int32_t rvx__plan_root(const rvx_plan *plan, int32_t buffer, int64_t *channel_offset);
 

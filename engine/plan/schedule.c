@@ -1,26 +1,19 @@
-/* Pass 2: the order of work. Forward steps in graph order, then backward steps in reverse order.
- * When a backward step reads a value that was not kept, the value is rebuilt first. Every step
- * names instances; where these lie is decided later.
- *
- * Gradients of views move no data: the gradient of a concatenation's input is a channel slice of
- * the gradient of its output; the gradient of a split's input is gathered from its outputs'
- * gradients. */
-#include "engine/plan/plan.h"
+/* Pass 3: the order of work. Forward steps in graph order, then backward steps in reverse order.
+ * When a backward step reads a value that was not kept, the value is rebuilt first, as policy.c
+ * decided. Every step names instances; where these lie is decided later. */
+#include "engine/plan/schedule.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct schedule {
-    rvx_plan *plan;
-    int32_t *current;  /* per value: its instance now; -1 */
-    int32_t *gradient; /* per value: the instance that collects its gradient; -1 */
-    bool *needs_gradient;
-    rvx_error *error;
-    rvx_status status; /* sticky */
-} schedule;
+rvx_dtype rvx__gradient_dtype(const rvx_graph *graph, int32_t value)
+{
+    rvx_dtype dtype = graph->values[value].dtype;
+    return dtype == RVX_I16 ? graph->storage : dtype;
+}
 
-static int32_t add_instance(schedule *s, rvx_instance instance)
+static int32_t add_instance(rvx__schedule *s, rvx_instance instance)
 {
     rvx_plan *plan = s->plan;
     if (plan->instance_count == plan->instance_capacity) {
@@ -43,25 +36,28 @@ static int32_t add_instance(schedule *s, rvx_instance instance)
     return plan->instance_count++;
 }
 
-static int32_t new_instance(schedule *s, int32_t value, bool gradient)
+int32_t rvx__schedule_instance(rvx__schedule *s, int32_t value, bool gradient)
 {
     const rvx_value_info *info = &s->plan->graph->values[value];
-    return add_instance(s, (rvx_instance){.value = value,
-                                          .gradient = gradient,
-                                          .dtype = info->dtype,
-                                          .persistent = info->kind != RVX_VALUE_RESULT,
-                                          .view_of = -1});
+    return add_instance(
+        s,
+        (rvx_instance){.value = value,
+                       .gradient = gradient,
+                       .dtype = gradient ? rvx__gradient_dtype(s->plan->graph, value) : info->dtype,
+                       .persistent = info->kind != RVX_VALUE_RESULT,
+                       .view_of = -1});
 }
 
 /* The instance is read or written by the step that is added next. */
-static int32_t use(schedule *s, int32_t instance)
+static int32_t use(rvx__schedule *s, int32_t instance)
 {
     if (instance >= 0 && s->plan->instances[instance].last_step < s->plan->step_count)
         s->plan->instances[instance].last_step = s->plan->step_count;
     return instance;
 }
 
-static int32_t view_instance(schedule *s, int32_t value, bool gradient, int32_t of, int64_t first)
+int32_t rvx__schedule_view(rvx__schedule *s, int32_t value, bool gradient, int32_t of,
+                           int64_t first)
 {
     if (use(s, of) < 0) /* unchanged until the slice takes over */
         return -1;
@@ -72,7 +68,7 @@ static int32_t view_instance(schedule *s, int32_t value, bool gradient, int32_t 
                                           .channel_first = first});
 }
 
-static rvx_step blank_step(rvx_step_kind kind, rvx_phase phase, int32_t node)
+rvx_step rvx__step_blank(rvx_step_kind kind, rvx_phase phase, int32_t node)
 {
     rvx_step step = {.kind = kind, .phase = phase, .node = node, .fold = -1, .scratch_buffer = -1};
     memset(step.in, -1, sizeof step.in);
@@ -82,7 +78,7 @@ static rvx_step blank_step(rvx_step_kind kind, rvx_phase phase, int32_t node)
     return step;
 }
 
-static void add_step(schedule *s, rvx_step step)
+void rvx__schedule_step(rvx__schedule *s, rvx_step step)
 {
     rvx_plan *plan = s->plan;
     if (plan->step_count == plan->step_capacity) {
@@ -110,16 +106,16 @@ static void add_step(schedule *s, rvx_step step)
 /* ---- forward ------------------------------------------------------------------------------------
  */
 
-static int32_t instance_of(schedule *s, int32_t value)
+static int32_t instance_of(rvx__schedule *s, int32_t value)
 {
     if (value < 0)
         return -1;
     if (s->current[value] < 0 && s->plan->graph->values[value].kind != RVX_VALUE_RESULT)
-        s->current[value] = new_instance(s, value, false);
+        s->current[value] = rvx__schedule_instance(s, value, false);
     return s->current[value];
 }
 
-static void add_forward(schedule *s, int32_t n, bool rebuild)
+static void add_forward(rvx__schedule *s, int32_t n, bool rebuild)
 {
     rvx_plan *plan = s->plan;
     const rvx_node *node = &plan->graph->nodes[n];
@@ -127,12 +123,12 @@ static void add_forward(schedule *s, int32_t n, bool rebuild)
         int64_t first = 0;
         for (int i = 0; i < node->op->out_count; i++) {
             int32_t source = instance_of(s, node->in[0]);
-            s->current[node->out[i]] = view_instance(s, node->out[i], false, source, first);
+            s->current[node->out[i]] = rvx__schedule_view(s, node->out[i], false, source, first);
             first += plan->graph->values[node->out[i]].shape.c;
         }
         return;
     }
-    rvx_step step = blank_step(RVX_STEP_KERNEL, RVX_FORWARD, n);
+    rvx_step step = rvx__step_blank(RVX_STEP_KERNEL, RVX_FORWARD, n);
     step.op = node->op;
     step.params = &node->params;
     step.rebuild = rebuild;
@@ -141,212 +137,85 @@ static void add_forward(schedule *s, int32_t n, bool rebuild)
     step.fold = instance_of(s, plan->fold[n]);
     for (int i = 0; i < node->op->out_count; i++)
         if (!(i == 0 && plan->skip_output[n]))
-            s->current[node->out[i]] = step.out[i] = new_instance(s, node->out[i], false);
+            s->current[node->out[i]] = step.out[i] = rvx__schedule_instance(s, node->out[i], false);
     if (node->op == &rvx__op_concat)
         step.kind = RVX_STEP_GATHER;
-    add_step(s, step);
+    rvx__schedule_step(s, step);
 }
 
-/* Makes sure that `value` has an instance: stored, or rebuilt by running its producer again. */
-static int32_t materialise(schedule *s, int32_t value)
+/* ---- rebuilding ---------------------------------------------------------------------------------
+ */
+
+static void add_rerun(rvx__schedule *s, int32_t n)
+{
+    const rvx_node *node = &s->plan->graph->nodes[n];
+    rvx__schedule_value(s, s->plan->load[n]);
+    rvx__schedule_value(s, s->plan->fold[n]);
+    for (int i = 1; i < node->in_count; i++)
+        rvx__schedule_value(s, node->in[i]);
+    if (s->status == RVX_OK)
+        add_forward(s, n, true);
+}
+
+/* Rebuilds in[index] of node n from the node's outputs and its other inputs. For a concatenation
+ * that is a slice, for a split the parts side by side. */
+static void add_inverse(rvx__schedule *s, int32_t n, int index)
+{
+    rvx_plan *plan = s->plan;
+    const rvx_node *node = &plan->graph->nodes[n];
+    int32_t value = node->in[index];
+    if (node->op == &rvx__op_concat) {
+        int64_t first = 0;
+        for (int i = 0; i < index; i++)
+            first += plan->graph->values[node->in[i]].shape.c;
+        int32_t whole = rvx__schedule_value(s, node->out[0]);
+        s->current[value] = rvx__schedule_view(s, value, false, whole, first);
+        return;
+    }
+    bool gathers = node->op == &rvx__op_split;
+    rvx_step step = rvx__step_blank(gathers ? RVX_STEP_GATHER : RVX_STEP_KERNEL, RVX_INVERSE, n);
+    step.op = node->op;
+    step.params = &node->params;
+    step.rebuild = true;
+    step.inverse_input = index;
+    for (int i = 0; i < node->op->out_count; i++)
+        step.out[i] = rvx__schedule_value(s, node->out[i]);
+    for (int i = 0; i < node->in_count; i++)
+        if (i != index)
+            step.in[i] = rvx__schedule_value(s, i == 0 ? plan->load[n] : node->in[i]);
+    if (index != 0)
+        step.fold = rvx__schedule_value(s, plan->fold[n]);
+    int32_t rebuilt = rvx__schedule_instance(s, value, false);
+    if (gathers) {
+        memcpy(step.in, step.out, sizeof step.out);
+        memset(step.out, -1, sizeof step.out);
+        step.out[0] = rebuilt;
+    } else {
+        step.in[index] = rebuilt;
+    }
+    s->current[value] = rebuilt;
+    rvx__schedule_step(s, step);
+}
+
+int32_t rvx__schedule_value(rvx__schedule *s, int32_t value)
 {
     if (value < 0 || s->status != RVX_OK)
         return -1;
     int32_t known = instance_of(s, value);
     if (known >= 0)
         return known;
-    int32_t n = s->plan->graph->values[value].node;
-    const rvx_node *node = &s->plan->graph->nodes[n];
-    materialise(s, s->plan->load[n]);
-    materialise(s, s->plan->fold[n]);
-    for (int i = 1; i < node->in_count; i++)
-        materialise(s, node->in[i]);
-    add_forward(s, n, true);
-    return s->current[value];
-}
-
-/* ---- gradients ----------------------------------------------------------------------------------
- */
-
-/* out (+)= source, channel for channel: the backward of an addition. */
-static void add_copy(schedule *s, int32_t node, int32_t target, int32_t source, bool accumulate)
-{
-    rvx_step step = blank_step(RVX_STEP_KERNEL, RVX_BACKWARD_DATA, node);
-    static const rvx_op_params none = {0};
-    step.op = &rvx__op_add;
-    step.params = &none;
-    step.grad_out[0] = source;
-    step.grad_in[0] = target;
-    step.accumulate = accumulate;
-    add_step(s, step);
-}
-
-/* The gradient of `value` gets `source` (channels from `first`) added; the first one becomes it,
- * unmoved unless it is stored in another type. */
-static void contribute_view(schedule *s, int32_t node, int32_t value, int32_t source, int64_t first)
-{
-    if (!s->needs_gradient[value])
-        return;
-    int32_t view = view_instance(s, value, true, source, first);
-    bool added = s->gradient[value] >= 0;
-    if (!added && view >= 0 &&
-        s->plan->instances[view].dtype == s->plan->graph->values[value].dtype) {
-        s->gradient[value] = view;
-        return;
-    }
-    if (!added)
-        s->gradient[value] = new_instance(s, value, true);
-    add_copy(s, node, s->gradient[value], view, added);
-}
-
-/* May both summands of `add` share the gradient of the sum? Yes if the gradient of b is used up
- * before anything is added to that of a: b has no other consumer, and the ops that made a or read a
- * come earlier. */
-static bool may_share(const schedule *s, int32_t add, int32_t a, int32_t b)
-{
-    const rvx_graph *graph = s->plan->graph;
-    int32_t producer = graph->values[b].node;
-    if (a == b || producer < 0 || graph->values[a].node >= producer ||
-        (graph->nodes[producer].op->flags & RVX_OP_VIEW) ||
-        graph->nodes[producer].op == &rvx__op_add)
-        return false;
-    for (int32_t n = 0; n < graph->node_count; n++)
-        for (int i = 0; i < graph->nodes[n].in_count; i++) {
-            int32_t in = graph->nodes[n].in[i];
-            if (n != add && s->plan->needed[n] && (in == b || (in == a && n >= producer)))
-                return false;
-        }
-    return true;
-}
-
-static void backward_add(schedule *s, int32_t n, int32_t grad_out)
-{
-    const rvx_node *node = &s->plan->graph->nodes[n];
-    int32_t a = node->in[0], b = node->in[1];
-    if (s->gradient[a] < 0 && s->gradient[b] < 0 && s->needs_gradient[a] && s->needs_gradient[b] &&
-        !may_share(s, n, a, b)) {
-        if (may_share(s, n, b, a)) {
-            int32_t swap = a;
-            a = b;
-            b = swap;
-        } else {
-            s->gradient[b] = new_instance(s, b, true);
-            add_copy(s, n, s->gradient[b], grad_out, false);
-            contribute_view(s, n, a, grad_out, 0);
-            return;
-        }
-    }
-    contribute_view(s, n, b, grad_out, 0);
-    contribute_view(s, n, a, grad_out, 0);
-}
-
-static void backward_split(schedule *s, int32_t n)
-{
-    const rvx_node *node = &s->plan->graph->nodes[n];
-    if (!s->needs_gradient[node->in[0]])
-        return;
-    rvx_step step = blank_step(RVX_STEP_GATHER, RVX_BACKWARD_DATA, n);
-    for (int i = 0; i < node->op->out_count; i++) {
-        if (s->gradient[node->out[i]] < 0) { /* nobody read this half */
-            rvx_step zero = blank_step(RVX_STEP_ZERO, RVX_BACKWARD_DATA, n);
-            zero.out[0] = s->gradient[node->out[i]] = new_instance(s, node->out[i], true);
-            add_step(s, zero);
-        }
-        step.in[i] = s->gradient[node->out[i]];
-    }
-    int32_t value = node->in[0], gathered = new_instance(s, value, true);
-    step.out[0] = gathered;
-    add_step(s, step);
-    if (s->gradient[value] < 0)
-        s->gradient[value] = gathered;
+    const rvx_recovery *recovery = &s->plan->recovery[value];
+    if (recovery->method == RVX_RECOVER_INVERT)
+        add_inverse(s, recovery->node, recovery->input);
     else
-        add_copy(s, n, s->gradient[value], gathered, true);
-}
-
-/* The instance that collects the gradient of `value`, and whether this is its first contribution.
- */
-static int32_t gradient_of(schedule *s, int32_t value, bool *first)
-{
-    *first = s->gradient[value] < 0;
-    if (*first) {
-        s->gradient[value] = new_instance(s, value, true);
-        if (s->plan->graph->values[value].kind == RVX_VALUE_PARAMETER)
-            s->plan->gradient_instance[value] = s->gradient[value];
-    }
-    return s->gradient[value];
-}
-
-/* One backward phase of an op with kernels: binds what it reads and what it writes. */
-static void backward_kernel(schedule *s, int32_t n, rvx_phase phase)
-{
-    rvx_plan *plan = s->plan;
-    const rvx_node *node = &plan->graph->nodes[n];
-    const rvx_op *op = node->op;
-    uint32_t reads = phase == RVX_BACKWARD_PARAMETERS ? op->reads_parameters : op->reads_data;
-    uint32_t wanted = 0;
-    for (int i = 0; i < node->in_count; i++) {
-        bool in_phase =
-            ((op->parameter_inputs >> i & 1) != 0) == (phase == RVX_BACKWARD_PARAMETERS);
-        if (node->in[i] >= 0 && in_phase && !(op->no_gradient_inputs >> i & 1) &&
-            s->needs_gradient[node->in[i]])
-            wanted |= 1u << i;
-    }
-    if (!wanted)
-        return;
-    rvx_step step = blank_step(RVX_STEP_KERNEL, phase, n);
-    step.op = op;
-    step.params = &node->params;
-    for (int i = 0; i < node->in_count; i++)
-        if (reads & RVX_READS_IN(i))
-            step.in[i] = materialise(s, i == 0 ? plan->load[n] : node->in[i]);
-    if (reads & RVX_READS_IN(0))
-        step.fold = materialise(s, plan->fold[n]);
-    for (int i = 0; i < op->out_count; i++) {
-        if (reads & RVX_READS_OUT(i))
-            step.out[i] = materialise(s, node->out[i]);
-        step.grad_out[i] = s->gradient[node->out[i]];
-    }
-    for (int i = 0; i < node->in_count; i++) {
-        if (!(wanted >> i & 1))
-            continue;
-        bool first;
-        step.grad_in[i] = gradient_of(s, node->in[i], &first);
-        if (!first)
-            step.accumulate |= 1u << i;
-    }
-    add_step(s, step);
-}
-
-static void add_backward(schedule *s, int32_t n)
-{
-    const rvx_node *node = &s->plan->graph->nodes[n];
-    bool is_loss = false, arrives = false;
-    for (int i = 0; i < s->plan->options.loss_count; i++)
-        is_loss |= s->plan->options.losses[i].index == node->out[0];
-    for (int i = 0; i < node->op->out_count; i++)
-        arrives |= s->gradient[node->out[i]] >= 0;
-    if (!s->plan->needed[n] || !(is_loss || arrives))
-        return;
-    if (node->op == &rvx__op_concat) {
-        int64_t first = 0;
-        for (int i = 0; i < node->in_count; i++) {
-            contribute_view(s, n, node->in[i], s->gradient[node->out[0]], first);
-            first += s->plan->graph->values[node->in[i]].shape.c;
-        }
-    } else if (node->op == &rvx__op_split) {
-        backward_split(s, n);
-    } else if (node->op == &rvx__op_add) {
-        backward_add(s, n, s->gradient[node->out[0]]);
-    } else {
-        backward_kernel(s, n, RVX_BACKWARD_PARAMETERS);
-        backward_kernel(s, n, RVX_BACKWARD_DATA);
-    }
+        add_rerun(s, s->plan->graph->values[value].node);
+    return s->current[value];
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------
  */
 
-static void mark_gradients(schedule *s)
+static void mark_gradients(rvx__schedule *s)
 {
     const rvx_graph *graph = s->plan->graph;
     for (int32_t v = 0; v < graph->value_count; v++)
@@ -362,7 +231,7 @@ static void mark_gradients(schedule *s)
 }
 
 /* Inputs and parameters exist throughout, whether a step of this plan reads them or not. */
-static void add_persistent(schedule *s)
+static void add_persistent(rvx__schedule *s)
 {
     const rvx_graph *graph = s->plan->graph;
     for (int32_t v = 0; v < graph->value_count; v++)
@@ -370,7 +239,7 @@ static void add_persistent(schedule *s)
             instance_of(s, v);
 }
 
-static void schedule_all(schedule *s)
+static void schedule_all(rvx__schedule *s)
 {
     rvx_plan *plan = s->plan;
     const rvx_graph *graph = plan->graph;
@@ -384,9 +253,12 @@ static void schedule_all(schedule *s)
         plan->value_instance[plan->options.outputs[i].index] = instance;
         plan->instances[instance].last_step = INT_MAX;
     }
+    for (int32_t v = 0; v < graph->value_count; v++)
+        if (plan->recovery[v].method != RVX_RECOVER_KEEP)
+            s->current[v] = -1;
     if (plan->options.loss_count)
         for (int32_t n = graph->node_count - 1; n >= 0 && s->status == RVX_OK; n--)
-            add_backward(s, n);
+            rvx__schedule_backward(s, n);
     for (int32_t v = 0; v < graph->value_count; v++)
         if (graph->values[v].kind != RVX_VALUE_RESULT)
             plan->value_instance[v] = s->current[v];
@@ -395,7 +267,7 @@ static void schedule_all(schedule *s)
 rvx_status rvx__plan_schedule(rvx_plan *plan, rvx_error *error)
 {
     size_t count = (size_t)plan->graph->value_count;
-    schedule s = {.plan = plan, .error = error};
+    rvx__schedule s = {.plan = plan, .error = error};
     s.current = malloc(count * sizeof *s.current);
     s.gradient = malloc(count * sizeof *s.gradient);
     s.needs_gradient = calloc(count, sizeof *s.needs_gradient);

@@ -36,6 +36,7 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
     rvx_value logits[RVX_STAGES_MAX] = {RVX_NO_VALUE};
     RVX_TRY(rvx__model_config_check(config, error));
     rvx__graph_set_storage(made->graph, options->storage);
+    rvx__graph_set_streams(made->graph, options->streams, options->grid_log2);
     made->image = rvx__input(made->graph, "image", shape, RVX_F32);
     model->build(made->graph, made->image, &finest, logits);
     made->logits = logits[0];

@@ -22,6 +22,8 @@ typedef struct rvx_inference_options {
     int threads;
     rvx_isa isa;
     rvx_dtype storage;    /* of activations: RVX_F32 or RVX_BF16 */
+    rvx_dtype streams;    /* of couplings: RVX_I16, RVX_F32 or RVX_BF16 */
+    int grid_log2;        /* RVX_I16 */
     int64_t budget_bytes; /* 0: none */
 } rvx_inference_options;
 

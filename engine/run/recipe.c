@@ -30,6 +30,7 @@ void rvx__recipe_base(rvx_recipe *recipe)
                                             .low_resolution = {0.25, 0.5, {0.5, 1}},
                                             .gamma_inverted = {0.1, 1, {0.7, 1.5}},
                                             .gamma = {0.3, 1, {0.7, 1.5}}},
+                           .memory = {.grid_log2 = 10},
                            .loss = {.smooth = 1e-5, .ignore_label = -1},
                            .optimizer = {.name = RVX_OPTIMIZER_SGD,
                                          .learning_rate = 0.01,
@@ -297,4 +298,10 @@ rvx_status rvx__recipe_save(const rvx_recipe *recipe, const char *path, rvx_erro
         status = rvx__file_write(path, text.data, text.bytes, error);
     rvx__text_free(&text);
     return status;
+}
+
+rvx_dtype rvx__recipe_streams(const rvx_recipe *recipe)
+{
+    static const rvx_dtype types[] = {RVX_I16, RVX_F32, RVX_BF16};
+    return types[recipe->memory.streams];
 }

@@ -52,6 +52,7 @@ typedef enum rvx_memory_policy {
     RVX_MEMORY_REVERSIBLE
 } rvx_memory_policy;
 typedef enum rvx_storage { RVX_STORAGE_F32 = RVX_F32, RVX_STORAGE_BF16 = RVX_BF16 } rvx_storage;
+typedef enum rvx_streams { RVX_STREAMS_I16, RVX_STREAMS_F32, RVX_STREAMS_BF16 } rvx_streams;
 
 typedef struct rvx_recipe {
     int64_t format_version;
@@ -120,6 +121,8 @@ typedef struct rvx_recipe {
         int policy;           /* rvx_memory_policy */
         int64_t budget_bytes; /* 0: none */
         int storage;          /* rvx_storage */
+        int streams;          /* rvx_streams: of couplings */
+        int64_t grid_log2;    /* i16 streams: steps of 2^-grid_log2 */
     } memory;
 
     struct {
@@ -161,6 +164,9 @@ rvx_status rvx__recipe_print(rvx_text *text, const rvx_recipe *recipe, rvx_error
 
 /* Checks across fields (single fields are checked on reading): RVX_ERROR_ARGUMENT. Call it again
  * after changing fields in code. */
+/* How streams are stored, in the words of tensors. */
+rvx_dtype rvx__recipe_streams(const rvx_recipe *recipe);
+
 rvx_status rvx__recipe_check(const rvx_recipe *recipe, rvx_error *error);
 
 /* ---- Defaults for a data set ------------------------------------------------------------------

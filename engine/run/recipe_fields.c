@@ -9,6 +9,7 @@ static const char *const optimizer_names[] = {"sgd", "adamw", NULL};
 static const char *const schedule_names[] = {"poly", "cosine", "constant", NULL};
 static const char *const policy_names[] = {"auto", "store", "checkpoint", "reversible", NULL};
 static const char *const storage_names[] = {"f32", "bf16", NULL};
+static const char *const streams_names[] = {"i16", "f32", "bf16", NULL};
 static const char *const scheme_names[] = {"zscore", "ct", "rescale_to_0_1", "none", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
 
@@ -425,6 +426,8 @@ const rvx_field rvx__recipe_fields[] = {
     CHOICE("memory.policy", memory.policy, policy_names),
     INTEGER("memory.budget_bytes", memory.budget_bytes, 0, LARGE),
     CHOICE("memory.storage", memory.storage, storage_names),
+    CHOICE("memory.streams", memory.streams, streams_names),
+    INTEGER("memory.grid_log2", memory.grid_log2, 0, 15),
     NUMBER("inference.tile_step", inference.tile_step, 0.05, 1),
     BOOLEAN("inference.gaussian", inference.gaussian),
     BOOLEAN("inference.mirror", inference.mirror),

@@ -20,7 +20,8 @@ struct rvx_session {
     int64_t arena_bytes;
     bound_call *calls;
     int32_t call_count, call_capacity;
-    double work[2]; /* forward, backward */
+    int64_t *overflow; /* per node: values that did not fit a stream, since the last reset */
+    double work[2];    /* forward, backward */
 };
 
 static void bind(const rvx_session *session, rvx_tensor *tensors, const int32_t *instances,
@@ -95,6 +96,10 @@ static void bind_step(rvx_session *session, int32_t index)
     bind_shapes(session, step, call);
     call->params = step->params;
     call->accumulate = step->accumulate;
+    call->rebuild = step->inverse_input;
+    if (!step->rebuild)
+        for (int i = 0; i < RVX_OUT_MAX; i++)
+            call->out[i].overflow = &session->overflow[step->node];
     call->threads = plan->options.threads;
     call->scratch_bytes = step->scratch_bytes;
     if (step->scratch_buffer >= 0)
@@ -130,9 +135,10 @@ rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_
     for (int32_t s = 0; s < plan->step_count; s++)
         calls += plan->steps[s].kind == RVX_STEP_GATHER ? RVX_IN_MAX : 1;
     made->calls = calloc((size_t)calls + 1, sizeof *made->calls);
+    made->overflow = calloc((size_t)plan->graph->node_count + 1, sizeof *made->overflow);
     made->arena = mmap(NULL, (size_t)plan->arena_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!made->calls || made->arena == MAP_FAILED) {
+    if (!made->calls || !made->overflow || made->arena == MAP_FAILED) {
         made->arena = made->arena == MAP_FAILED ? NULL : made->arena;
         rvx__session_free(made);
         return rvx__fail(error, RVX_ERROR_MEMORY, "session: cannot allocate the arena of %.2f GiB",
@@ -153,6 +159,7 @@ void rvx__session_free(rvx_session *session)
     if (session->arena)
         munmap(session->arena, (size_t)session->arena_bytes);
     free(session->calls);
+    free(session->overflow);
     free(session);
 }
 
@@ -185,6 +192,20 @@ float *rvx__session_slot(const rvx_session *session, int slot)
 int64_t rvx__session_parameter_floats(const rvx_session *session)
 {
     return session->plan->trained_bytes / (int64_t)sizeof(float);
+}
+
+int64_t rvx__session_overflow(const rvx_session *session, const char **name)
+{
+    const rvx_graph *graph = session->plan->graph;
+    int64_t sum = 0, most = 0;
+    for (int32_t n = 0; n < graph->node_count; n++) {
+        sum += session->overflow[n];
+        if (session->overflow[n] > most && name) {
+            most = session->overflow[n];
+            *name = graph->nodes[n].name;
+        }
+    }
+    return sum;
 }
 
 const rvx_plan *rvx__session_plan(const rvx_session *session) { return session->plan; }

@@ -28,6 +28,10 @@ float *rvx__session_slot(const rvx_session *session, int slot);
 int64_t rvx__session_parameter_floats(const rvx_session *session);
 const rvx_plan *rvx__session_plan(const rvx_session *session);
 
+/* Values that did not fit the 16 bits of a stream since the session was created; `name` (may be
+ * NULL) becomes the node that lost the most, untouched where none did. */
+int64_t rvx__session_overflow(const rvx_session *session, const char **name);
+
 /* Forward only, or forward and backward. */
 rvx_status rvx__session_forward(rvx_session *session, rvx_poll poll, void *context,
                                 rvx_error *error);

@@ -126,17 +126,6 @@ cleanup:
     return status;
 }
 
-/* Policies that the planner does not have are refused before any case is loaded. */
-static rvx_status check_policy(const rvx_recipe *recipe, rvx_error *error)
-{
-    int policy = recipe->memory.policy;
-    if (policy == RVX_MEMORY_AUTO || policy == RVX_MEMORY_STORE)
-        return RVX_OK;
-    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                     "plan: memory.policy \"%s\" cannot be run yet; use \"auto\" or \"store\"",
-                     policy == RVX_MEMORY_REVERSIBLE ? "reversible" : "checkpoint");
-}
-
 /* The network that validates; adds to `bytes` what it takes for the largest case. */
 static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
 {
@@ -147,7 +136,9 @@ static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
                                        .gaussian = recipe->inference.gaussian,
                                        .threads = t->job->threads,
                                        .isa = t->job->isa,
-                                       .storage = (rvx_dtype)recipe->memory.storage};
+                                       .storage = (rvx_dtype)recipe->memory.storage,
+                                       .streams = rvx__recipe_streams(recipe),
+                                       .grid_log2 = (int)recipe->memory.grid_log2};
     if (t->validation_names.count == 0)
         return RVX_OK;
     rvx_status status =
@@ -353,16 +344,20 @@ static rvx_status train_step(trainer *t, rvx_error *error)
         t->status.voxels_per_second > 0 ? 0.9 * t->status.voxels_per_second + 0.1 * speed : speed;
     t->status.loss = t->mean_loss;
     t->status.learning_rate = rate;
+    int64_t lost = rvx__session_overflow(t->session, &t->status.overflow_name);
+    int64_t overflow = lost - t->status.overflow; /* of this step: also after resuming */
+    t->status.overflow = lost;
     const rvx_log_value line[] = {
         {.name = "epoch", .number = (double)((t->step - 1) / t->recipe->training.steps_per_epoch)},
         {.name = "loss", .number = loss},
         {.name = "lr", .number = rate},
-        {.name = "gradient_norm", .number = norm}};
+        {.name = "gradient_norm", .number = norm},
+        {.name = "overflow", .number = (double)overflow}};
     const rvx_scalar scalars[] = {{"loss/train", loss},
                                   {"optimizer/learning_rate", rate},
                                   {"optimizer/gradient_norm", norm},
                                   {"speed/voxels_per_second", speed}};
-    status = rvx__log_write(t->log, t->step, line, 4, error);
+    status = rvx__log_write(t->log, t->step, line, overflow ? 5 : 4, error);
     return status == RVX_OK ? rvx__tensorboard_write(t->board, t->step, scalars, 4, error) : status;
 }
 
@@ -464,7 +459,6 @@ rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
     t.mean_loss = t.ema_dice = t.best_ema_dice = (double)NAN;
     t.status = (rvx_train_status){.loss = (double)NAN, .dice = (double)NAN, .seconds_left = -1};
     rvx__train_optimizer(&t.optimizer, job->recipe);
-    RVX_TRY(check_policy(job->recipe, error));
     RVX_TRY(rvx__model_config_check(&job->config, error));
     RVX_TRY(check_run(&t, error));
     RVX_TRY(load_cases(&t, error));

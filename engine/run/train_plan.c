@@ -12,8 +12,18 @@ void rvx__train_plan_free(rvx_train_plan *plan)
     *plan = (rvx_train_plan){0};
 }
 
+/* Policies of the recipe in the planner's words. */
+static rvx_policy policy_of(const rvx_recipe *recipe)
+{
+    static const rvx_policy policies[] = {RVX_POLICY_AUTO, RVX_POLICY_STORE, RVX_POLICY_CHECKPOINT,
+                                          RVX_POLICY_REVERSIBLE};
+    return policies[recipe->memory.policy];
+}
+
+/* `budget_bytes` for the step alone decides what the policy auto does. Where nothing fits it, the
+ * smaller of the plans that keep little is made, for the caller to refuse. */
 static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64_t batch,
-                            const int64_t patch[3], rvx_error *error)
+                            const int64_t patch[3], int64_t budget_bytes, rvx_error *error)
 {
     const rvx_recipe *recipe = job->recipe;
     rvx_value logits[RVX_STAGES_MAX] = {RVX_NO_VALUE};
@@ -22,6 +32,7 @@ static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64
     if (!out->graph)
         return rvx__fail(error, RVX_ERROR_MEMORY, "training: out of memory");
     rvx__graph_set_storage(out->graph, (rvx_dtype)recipe->memory.storage);
+    rvx__graph_set_streams(out->graph, rvx__recipe_streams(recipe), (int)recipe->memory.grid_log2);
     rvx_shape shape = {batch, patch[0], patch[1], patch[2], recipe->network.in_channels};
     out->image = rvx__input(out->graph, "image", shape, RVX_F32);
     int count = job->model->build(out->graph, out->image, &job->config, logits);
@@ -31,14 +42,23 @@ static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64
                      .smooth = (float)recipe->loss.smooth};
     out->supervision = rvx__supervise(out->graph, logits, count, loss);
     rvx__train_optimizer(&optimizer, recipe);
-    rvx_plan_options options = {.isa = job->isa,
+    rvx_plan_options options = {.policy = policy_of(recipe),
+                                .isa = job->isa,
                                 .threads = job->threads,
+                                .inexact = rvx__recipe_streams(recipe) != RVX_I16,
                                 .loss_count = out->supervision.count,
                                 .output_count = out->supervision.count,
                                 .optimizer_slots = rvx__optimizer_slots(&optimizer)};
     memcpy(options.losses, out->supervision.losses, sizeof out->supervision.losses);
     memcpy(options.outputs, out->supervision.losses, sizeof out->supervision.losses);
+    if (options.policy == RVX_POLICY_AUTO)
+        options.budget_bytes = budget_bytes;
     rvx_status status = rvx__plan_create(&out->plan, out->graph, &options, error);
+    if (status == RVX_ERROR_MEMORY && options.budget_bytes > 0) {
+        options.policy = RVX_POLICY_REVERSIBLE;
+        options.budget_bytes = 0;
+        status = rvx__plan_create(&out->plan, out->graph, &options, error);
+    }
     if (status != RVX_OK)
         rvx__train_plan_free(out);
     return status;
@@ -49,12 +69,20 @@ static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64
 
 static double mebibytes(int64_t bytes) { return (double)bytes / 0x1p20; }
 
+/* What remains for the step; 0 where there is no budget. */
+static int64_t step_budget(const rvx_train_job *job, int64_t held_bytes)
+{
+    int64_t budget = job->recipe->memory.budget_bytes;
+    return budget == 0 ? 0 : budget > held_bytes ? budget - held_bytes : 1;
+}
+
 /* What remains for the step, negative where what is held is too much already. */
 static bool fits(int64_t *needed_bytes, const rvx_train_job *job, int64_t batch,
                  const int64_t patch[3], int64_t held_bytes)
 {
     rvx_train_plan plan;
-    if (plan_step(&plan, job, batch, patch, NULL) != RVX_OK)
+    int64_t budget = step_budget(job, held_bytes);
+    if (plan_step(&plan, job, batch, patch, budget, NULL) != RVX_OK)
         return false;
     *needed_bytes = plan.plan->arena_bytes + held_bytes;
     rvx__train_plan_free(&plan);
@@ -110,7 +138,8 @@ rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
     char tensors[512], advice[256];
     *out = (rvx_train_plan){0};
     int64_t budget = job->recipe->memory.budget_bytes;
-    rvx_status status = plan_step(out, job, job->recipe->patch.batch, patch, error);
+    rvx_status status =
+        plan_step(out, job, job->recipe->patch.batch, patch, step_budget(job, held_bytes), error);
     if (status != RVX_OK || budget == 0 || out->plan->arena_bytes + held_bytes <= budget)
         return status;
     rvx__plan_describe_peak(out->plan, tensors, sizeof tensors, 4);

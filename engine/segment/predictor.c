@@ -56,7 +56,9 @@ static void tile_options(rvx_inference_options *options, const rvx_predictor *p,
         .gaussian = recipe->inference.gaussian,
         .threads = p->options.threads,
         .isa = p->options.isa,
-        .storage = (rvx_dtype)recipe->memory.storage};
+        .storage = (rvx_dtype)recipe->memory.storage,
+        .streams = rvx__recipe_streams(recipe),
+        .grid_log2 = (int)recipe->memory.grid_log2};
     for (int a = 0; a < 3; a++) {
         options->patch[a] = patch[a];
         options->mirror[a] = (p->options.mirror || recipe->inference.mirror) &&

@@ -196,8 +196,8 @@ static void resident_pack_source(const rvx__correlate_call *call, float *packed)
 }
 
 /* One panel over the whole target: packs a few taps along d at a time, so that they stay in the
- * cache while all voxels pass, and adds up in the target. A bf16 target would be rounded each time:
- * then all taps are packed. */
+ * cache while all voxels pass, and adds up in the target. A target that is rounded, or added to a
+ * residual, must be so once: then all taps are packed. */
 static void resident_task(const rvx__worker *work, const rvx__source_view *whole, int64_t index)
 {
     const rvx__correlation_plan *plan = work->plan;
@@ -209,8 +209,9 @@ static void resident_task(const rvx__worker *work, const rvx__source_view *whole
     for (int64_t c = 0; c < rvx__class_count(problem); c++) {
         rvx__tap_class class = rvx__class_make(problem, c, 0);
         const rvx__correlation_axis *axis = class.axis;
-        const int64_t together =
-            work->call->target.dtype == RVX_F32 ? plan->chunk_taps_d : plan->source_taps[0];
+        const int64_t together = work->call->target.dtype == RVX_F32 && !work->call->residual.data
+                                     ? plan->chunk_taps_d
+                                     : plan->source_taps[0];
         /* A class without taps still writes its targets: bias, or zero. */
         for (int64_t tz = 0; tz == 0 || tz < axis[0].taps; tz += together) {
             rvx__range taps_d = {tz, smaller(together, axis[0].taps - tz)};
@@ -260,7 +261,8 @@ static int source_in_place(rvx__source_view *view, const rvx__correlate_call *ca
 static int target_streams(const rvx__correlate_call *call)
 {
     const rvx_tensor *t = &call->target;
-    return t->dtype == RVX_F32 && rvx__shape_voxels(t->shape) * t->pitch * 4 >= STREAM_BYTES_MIN &&
+    return t->dtype == RVX_F32 && !call->residual.data &&
+           rvx__shape_voxels(t->shape) * t->pitch * 4 >= STREAM_BYTES_MIN &&
            t->pitch % RVX_LANES == 0 && (uintptr_t)t->data % (4 * RVX_LANES) == 0;
 }
 

@@ -1,5 +1,5 @@
 /* The correlation engine: forward convolution and its data gradient. Sums are f32;
- * source and target are f32 or bf16, and a bf16 target is rounded once. */
+ * source and target are f32, bf16 or i16, and a target is rounded once. */
 #ifndef RVX_CONV_CORRELATE_H
 #define RVX_CONV_CORRELATE_H
 
@@ -10,6 +10,8 @@ typedef struct rvx__correlate_call {
     rvx_tensor source, target; /* shapes are taken from the plan */
     rvx_tensor weight;         /* [kd][kh][kw][ci][co] */
     rvx_tensor bias, fold;     /* data NULL: absent */
+    rvx_tensor residual;       /* like the target, which may lie there; data NULL: absent */
+    int subtract;              /* target = residual - sum instead of residual + sum */
     int accumulate;            /* add to the target */
     void *scratch;             /* plan->scratch_bytes, 64-byte aligned */
     int threads;

@@ -1,7 +1,7 @@
 /* Running a slab of a correlation: see conv_slab.h. Invariant: every target voxel of the slab is
  * written once, with its taps along d, h and w in order. */
 #include "kernels/cpu/conv_slab.h"
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/copy.h"
 
 /* The next chunk to fetch, or `otherwise` when all have been asked for. */
 static inline const float *ahead_next(rvx__rows_ahead *ahead, const float *otherwise)
@@ -66,11 +66,33 @@ static void sums_move(float *sums, const rvx__conv_block *block, const rvx_tenso
             }
 }
 
+/* target = residual + sums, or the difference. */
+static void residual_move(const float *sums, const rvx__conv_block *block,
+                          const rvx__correlate_call *call, const block_targets *t)
+{
+    const rvx_tensor *target = &call->target;
+    const rvx_plane to = rvx__plane_of(target, 0), from = rvx__plane_of(&call->residual, 0);
+    const rvx_combine how = call->subtract ? RVX_COMBINE_DIFFERENCE : RVX_COMBINE_SUM;
+    for (int64_t g = 0; g < t->groups; g++)
+        for (int64_t i = 0; i < t->positions; i++) {
+            const int64_t element = t->first + g * t->group + i * t->position;
+            const int64_t voxel = element / target->pitch, channel = element % target->pitch;
+            for (int64_t v = 0; v < t->vectors; v++, sums += RVX_LANES) {
+                const int64_t c = channel + v * RVX_LANES;
+                const int64_t lanes = v == t->vectors - 1 ? block->lanes : RVX_LANES;
+                rvx__combine_sum(rvx__plane_at(to, voxel * to.pitch + c),
+                                 rvx__plane_at(from, voxel * from.pitch + c), rvx__load(sums), how,
+                                 lanes);
+            }
+        }
+}
+
 /* Runs one block on f32 targets where they are. Others are rounded once, from sums beside them. */
 static void block_run(rvx__conv_block *block, rvx__conv_block_kernel kernel,
-                      const rvx_tensor *target, const block_targets *t)
+                      const rvx__correlate_call *call, const block_targets *t)
 {
-    if (target->dtype == RVX_F32) {
+    const rvx_tensor *target = &call->target;
+    if (target->dtype == RVX_F32 && !call->residual.data) {
         float *to = rvx__f32(target) + t->first;
         for (int64_t g = 0; g < t->groups; g++)
             block->target[g] = to + g * t->group;
@@ -87,7 +109,10 @@ static void block_run(rvx__conv_block *block, rvx__conv_block_kernel kernel,
     if (block->load)
         sums_move(sums, block, target, t, 0);
     kernel(block);
-    sums_move(sums, block, target, t, 1);
+    if (call->residual.data)
+        residual_move(sums, block, call, t);
+    else
+        sums_move(sums, block, target, t, 1);
 }
 
 /* The blocks of one target row, or of a few. `to` counts elements to the first target voxel and
@@ -118,7 +143,7 @@ static void rows_run(const rvx__worker *work, const rvx__source_view *view, rvx_
                   problem->window
                       ? RVX_KERNEL(rvx__conv_window_find)(problem->window, positions, vectors)
                       : RVX_KERNEL(rvx__conv_block_find)(to.groups, positions, vectors),
-                  &work->call->target, &to);
+                  work->call, &to);
         block->ahead_offset += 16 * block->ahead_lines;
         targets -= positions;
         to.first += positions * to.position;

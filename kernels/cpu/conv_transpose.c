@@ -173,8 +173,10 @@ RVX_INLINE void block_copy(float (*copy)[COPY], const block *b, int64_t m0, cons
     } else if (from.dtype == RVX_F32) {
         from.dtype = RVX_F32;
         voxels_copy(copy, from, at, voxels, count);
-    } else {
+    } else if (from.dtype == RVX_BF16) {
         from.dtype = RVX_BF16;
+        voxels_copy(copy, from, at, voxels, count);
+    } else {
         voxels_copy(copy, from, at, voxels, count);
     }
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/conv_weight.h"
 #include "kernels/cpu/conv_weight_block.h"
+#include "kernels/cpu/vec.h"
 
 #include <stddef.h>
 
@@ -116,8 +117,7 @@ ALWAYS_INLINE rvx_vec lanes_load(const rvx_tensor *t, bool bf16, int64_t offset,
 
 static float element(const rvx_tensor *t, int64_t offset)
 {
-    return t->dtype == RVX_BF16 ? rvx__f32_of(((const uint16_t *)t->data)[offset])
-                                : ((const float *)t->data)[offset];
+    return rvx__plane_value(rvx__plane_of(t, 0), offset);
 }
 
 /* First element of row (n, z, y). */
@@ -133,16 +133,14 @@ typedef struct fold_block {
 
 /* One row of BLOCK_CI channels, folded; channels at and after `count` become 0. */
 ALWAYS_INLINE void pack_x_row(const work *w, float *to, int64_t offset, const fold_block *fold,
-                              const bool bf16, const int64_t count)
+                              const rvx_dtype dtype, const int64_t count)
 {
+    rvx_plane from = rvx__plane_of(&w->x, 0);
+    from.dtype = dtype;
     for (int64_t x = 0; x < w->x.shape.w; x++, offset += w->x.pitch, to += BLOCK_CI) {
         float value[BLOCK_CI] = {0};
-        if (bf16)
-            for (int64_t i = 0; i < count; i++)
-                value[i] = rvx__f32_of(((const uint16_t *)w->x.data)[offset + i]);
-        else
-            for (int64_t i = 0; i < count; i++)
-                value[i] = ((const float *)w->x.data)[offset + i];
+        for (int64_t i = 0; i < count; i++)
+            value[i] = rvx__plane_value(from, offset + i);
         if (fold)
             for (int i = 0; i < BLOCK_CI; i++) {
                 const float t = value[i] * fold->scale[i] + fold->shift[i];
@@ -173,13 +171,15 @@ static void pack_x(const work *w, const tile *t, float *to, int64_t first, int64
             const int64_t offset =
                 row_offset(&w->x, t->n, t->z.begin + r / rows, t->y.begin + r % rows) + c;
             if (w->x.dtype == RVX_BF16)
-                pack_x_row(w, row, offset, fold, true, count);
+                pack_x_row(w, row, offset, fold, RVX_BF16, count);
+            else if (w->x.dtype == RVX_I16)
+                pack_x_row(w, row, offset, fold, RVX_I16, count);
             else if (count < BLOCK_CI)
-                pack_x_row(w, row, offset, fold, false, count);
+                pack_x_row(w, row, offset, fold, RVX_F32, count);
             else if (fold)
-                pack_x_row(w, row, offset, &folded, false, BLOCK_CI);
+                pack_x_row(w, row, offset, &folded, RVX_F32, BLOCK_CI);
             else
-                pack_x_row(w, row, offset, NULL, false, BLOCK_CI);
+                pack_x_row(w, row, offset, NULL, RVX_F32, BLOCK_CI);
         }
     }
 }

@@ -49,6 +49,24 @@ RVX_INLINE void rvx__combine_integers(rvx_plane y, rvx_plane a, rvx_plane b, int
                    count, y.overflow);
 }
 
+/* y = a + v or a - v for v in registers: what a residual adds to. */
+RVX_INLINE void rvx__combine_sum(rvx_plane y, rvx_plane a, rvx_vec v, rvx_combine how,
+                                 int64_t count)
+{
+    if (y.dtype != RVX_I16) {
+        rvx_vec x = rvx__plane_load(a, 0, count);
+        rvx__plane_store(y, 0, how == RVX_COMBINE_SUM ? x + v : x - v, count);
+        return;
+    }
+    if (how == RVX_COMBINE_DIFFERENCE)
+        y.overflow = NULL;
+    rvx_vec_int w = rvx__grid_round(v, y.steps);
+    rvx__count_lost(w, count, y.overflow);
+    w = rvx__wrap_i16(w);
+    rvx_vec_int x = rvx__integers(y, a, 0, count);
+    rvx__store_i16((int16_t *)y.data, how == RVX_COMBINE_SUM ? x + w : x - w, count, y.overflow);
+}
+
 RVX_INLINE void rvx__combine_at(rvx_plane y, rvx_plane a, rvx_plane b, int64_t i, rvx_combine how,
                                 int64_t count)
 {

@@ -2,6 +2,7 @@
  * over voxels. Invariant: f32 sums never run over more than 64 values before they are added to a
  * double, and pieces are combined in order. */
 #include "kernels/cpu/norm_act.h"
+#include "kernels/cpu/norm_integers.h"
 
 #include <math.h>
 
@@ -67,17 +68,21 @@ static void piece_moments(double *partial, rvx_plane x, int64_t voxels, int64_t 
 {
     for (int64_t first = 0; first < channels; first += CHUNK_CHANNELS) {
         int64_t c = channels - first < CHUNK_CHANNELS ? channels - first : CHUNK_CHANNELS;
-        span s = span_of(c, x.pitch == c);
-        float shift[WIDTH_MAX];
+        span s = span_of(c);
+        float shift[WIDTH_MAX], store[RUN_FLOATS];
         double sums[WIDTH_MAX], squares[WIDTH_MAX];
         rvx_plane p = rvx__plane_at(x, first);
         shift_estimate(shift, sums, p, voxels, c);
         row_repeat(shift, shift, s);
         sums_clear(sums, s);
         sums_clear(squares, s);
-        int64_t done = voxels / s.repeat * s.repeat;
-        moments_any(sums, squares, plane_repeat(p, 0, s.repeat), voxels / s.repeat, s.width, shift);
-        moments_any(sums, squares, plane_repeat(p, done, 1), voxels - done, c, shift);
+        int64_t wide = voxels / s.repeat, step = wide_step(p, wide, s);
+        for (int64_t v = 0; v < wide; v += step) {
+            int64_t count = wide - v < step ? wide - v : step;
+            moments_any(sums, squares, plane_wide(p, v, count, s, store), count, s.width, shift);
+        }
+        int64_t done = wide * s.repeat;
+        moments_any(sums, squares, rvx__plane_at(p, done * p.pitch), voxels - done, c, shift);
         for (int64_t j = c; j < s.width; j++) {
             sums[j % c] += sums[j];
             squares[j % c] += squares[j];
@@ -127,8 +132,13 @@ static void tables_write(const rvx_call *call, const double *partial)
         float *row = rvx__f32(fold) + n * 3 * fold->pitch;
         for (int64_t g = 0; g < groups; g++) {
             double mean, rstd;
-            group_statistics(&mean, &rstd, partial + n * stride, voxels, c, g * size, size,
-                             (double)call->params->epsilon);
+            if (x->dtype == RVX_I16)
+                rvx__integer_statistics(&mean, &rstd, (const int64_t *)partial + n * stride, voxels,
+                                        c, g * size, size, x->grid_log2,
+                                        (double)call->params->epsilon);
+            else
+                group_statistics(&mean, &rstd, partial + n * stride, voxels, c, g * size, size,
+                                 (double)call->params->epsilon);
             float *pair = rvx__f32(statistics) + (n * groups + g) * statistics->pitch;
             pair[0] = (float)mean;
             pair[1] = (float)rstd;
@@ -182,17 +192,17 @@ static void piece_apply(const rvx_call *call, rvx_piece p)
     const float *row = rvx__f32(fold) + p.n * 3 * fold->pitch;
     for (int64_t first = 0; first < channels; first += CHUNK_CHANNELS) {
         int64_t c = channels - first < CHUNK_CHANNELS ? channels - first : CHUNK_CHANNELS;
-        span s = span_of(c, x->pitch == c && y->pitch == c);
+        span s = x->pitch == c && y->pitch == c ? span_of(c) : (span){c, c, 1};
         float scale[WIDTH_MAX], shift[WIDTH_MAX];
         row_repeat(scale, row + first, s);
         row_repeat(shift, row + fold->pitch + first, s);
         rvx_plane from = rvx__plane_of(x, p.first * x->pitch + first);
         rvx_plane to = rvx__plane_of(y, p.first * y->pitch + first);
-        int64_t done = p.count / s.repeat * s.repeat;
-        apply_any(plane_repeat(to, 0, s.repeat), plane_repeat(from, 0, s.repeat),
-                  p.count / s.repeat, s.width, scale, shift, call->params->slope);
-        apply_any(plane_repeat(to, done, 1), plane_repeat(from, done, 1), p.count - done, c, scale,
-                  shift, call->params->slope);
+        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
+        apply_any(plane_wide(to, 0, wide, s, NULL), plane_wide(from, 0, wide, s, NULL), wide,
+                  s.width, scale, shift, call->params->slope);
+        apply_any(rvx__plane_at(to, done * to.pitch), rvx__plane_at(from, done * from.pitch),
+                  p.count - done, c, scale, shift, call->params->slope);
     }
 }
 
@@ -205,7 +215,11 @@ void RVX_KERNEL(rvx__norm_act_forward)(const rvx_call *call)
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < pieces; i++) {
         rvx_piece p = rvx__piece_of(i, voxels, c);
-        piece_moments(partial + i * c * 2, rvx__plane_of(x, p.first * x->pitch), p.count, c);
+        rvx_plane from = rvx__plane_of(x, p.first * x->pitch);
+        if (x->dtype == RVX_I16)
+            RVX_KERNEL(rvx__integer_sums)((int64_t *)partial + i * c * 2, from, p.count, c);
+        else
+            piece_moments(partial + i * c * 2, from, p.count, c);
     }
     tables_write(call, partial);
     if (!call->out[0].data)

@@ -4,6 +4,7 @@
 #include "kernels/cpu/norm_act.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 /* With g = grad_y times the slope where x scale + shift <= 0, xhat = (x - mean) rstd:
  *
@@ -107,7 +108,7 @@ RVX_INLINE void gradient(rvx_plane dx, rvx_plane x, rvx_plane dy, int64_t voxels
 static void gradient_any(rvx_plane dx, rvx_plane x, rvx_plane dy, int64_t voxels, int64_t width,
                          const rows *r, float slope, int accumulate)
 {
-    RVX_PLANES_TYPED(dx, x, dy, gradient(dx, x, dy, voxels, width, r, slope, accumulate));
+    RVX_PLANES_TYPED(x, dx, dy, gradient(dx, x, dy, voxels, width, r, slope, accumulate));
 }
 
 /* The rows of sample n for channels first .. first + c, repeated into `store`. */
@@ -133,20 +134,24 @@ static void piece_products(double *partial, const rvx_call *call, const float *t
     const rvx_tensor *x = &call->in[0], *dy = &call->grad_out[0];
     for (int64_t first = 0; first < x->shape.c; first += CHUNK_CHANNELS) {
         int64_t left = x->shape.c - first, c = left < CHUNK_CHANNELS ? left : CHUNK_CHANNELS;
-        span s = span_of(c, x->pitch == c && dy->pitch == c);
-        float store[ROWS_MAX][WIDTH_MAX];
+        span s = span_of(c);
+        float store[ROWS_MAX][WIDTH_MAX], run[2][RUN_FLOATS];
         double sums[WIDTH_MAX], product_sums[WIDTH_MAX];
         sums_clear(sums, s);
         sums_clear(product_sums, s);
         rows r = rows_make(store, call, table, p.n, first, s, ROW_MEAN + 1);
         rvx_plane from = rvx__plane_of(x, p.first * x->pitch + first);
         rvx_plane g = rvx__plane_of(dy, p.first * dy->pitch + first);
-        int64_t done = p.count / s.repeat * s.repeat;
-        products_any(sums, product_sums, plane_repeat(from, 0, s.repeat),
-                     plane_repeat(g, 0, s.repeat), p.count / s.repeat, s.width, &r,
-                     call->params->slope);
-        products_any(sums, product_sums, plane_repeat(from, done, 1), plane_repeat(g, done, 1),
-                     p.count - done, c, &r, call->params->slope);
+        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
+        int64_t step = wide_step(x->pitch == c ? g : from, wide, s);
+        for (int64_t v = 0; v < wide; v += step) {
+            int64_t count = wide - v < step ? wide - v : step;
+            products_any(sums, product_sums, plane_wide(from, v, count, s, run[0]),
+                         plane_wide(g, v, count, s, run[1]), count, s.width, &r,
+                         call->params->slope);
+        }
+        products_any(sums, product_sums, rvx__plane_at(from, done * from.pitch),
+                     rvx__plane_at(g, done * g.pitch), p.count - done, c, &r, call->params->slope);
         for (int64_t j = c; j < s.width; j++) {
             sums[j % c] += sums[j];
             product_sums[j % c] += product_sums[j];
@@ -164,18 +169,19 @@ static void piece_gradient(const rvx_call *call, const float *table, rvx_piece p
     int accumulate = (call->accumulate & 1u) != 0;
     for (int64_t first = 0; first < x->shape.c; first += CHUNK_CHANNELS) {
         int64_t left = x->shape.c - first, c = left < CHUNK_CHANNELS ? left : CHUNK_CHANNELS;
-        span s = span_of(c, x->pitch == c && dy->pitch == c && dx->pitch == c);
+        bool dense = x->pitch == c && dy->pitch == c && dx->pitch == c;
+        span s = dense ? span_of(c) : (span){c, c, 1};
         float store[ROWS_MAX][WIDTH_MAX];
         rows r = rows_make(store, call, table, p.n, first, s, ROW_COUNT);
         rvx_plane from = rvx__plane_of(x, p.first * x->pitch + first);
         rvx_plane g = rvx__plane_of(dy, p.first * dy->pitch + first);
         rvx_plane to = rvx__plane_of(dx, p.first * dx->pitch + first);
-        int64_t done = p.count / s.repeat * s.repeat;
-        gradient_any(plane_repeat(to, 0, s.repeat), plane_repeat(from, 0, s.repeat),
-                     plane_repeat(g, 0, s.repeat), p.count / s.repeat, s.width, &r,
-                     call->params->slope, accumulate);
-        gradient_any(plane_repeat(to, done, 1), plane_repeat(from, done, 1),
-                     plane_repeat(g, done, 1), p.count - done, c, &r, call->params->slope,
+        int64_t wide = p.count / s.repeat, done = wide * s.repeat;
+        gradient_any(plane_wide(to, 0, wide, s, NULL), plane_wide(from, 0, wide, s, NULL),
+                     plane_wide(g, 0, wide, s, NULL), wide, s.width, &r, call->params->slope,
+                     accumulate);
+        gradient_any(rvx__plane_at(to, done * to.pitch), rvx__plane_at(from, done * from.pitch),
+                     rvx__plane_at(g, done * g.pitch), p.count - done, c, &r, call->params->slope,
                      accumulate);
     }
 }

@@ -106,7 +106,7 @@ RVX_INLINE rvx_vec_int rvx__load_i16(const int16_t *p, int64_t count)
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
         v = (rvx_vec_i16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p);
 #else
-        memcpy(&v, p, (size_t)count * sizeof *p);
+        memcpy(&v, p, (size_t)(count % RVX_LANES) * sizeof *p);
 #endif
     return __builtin_convertvector(v, rvx_vec_int);
 }
@@ -136,7 +136,7 @@ RVX_INLINE void rvx__store_i16(int16_t *p, rvx_vec_int v, int64_t count, int64_t
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
         _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)low);
 #else
-        memcpy(p, &low, (size_t)count * sizeof *p);
+        memcpy(p, &low, (size_t)(count % RVX_LANES) * sizeof *p);
 #endif
     rvx__count_lost(v, count, overflow);
 }

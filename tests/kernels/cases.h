@@ -38,6 +38,7 @@ TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_
 #include "tests/kernels/cases/max_pool.h"
 #include "tests/kernels/cases/norm_act.h"
 #include "tests/kernels/cases/orthogonal.h"
+#include "tests/kernels/cases/round.h"
 #include "tests/kernels/cases/segmentation_loss.h"
 #include "tests/kernels/cases/space_to_depth.h"
 #include "tests/kernels/cases/split.h"
@@ -53,6 +54,7 @@ static const test_suite *const suites[] = {
     &max_pool_suite,
     &upsample_suite,
     &add_suite,
+    &round_suite,
     &concat_suite,
     &split_suite,
     &space_to_depth_suite,

@@ -204,6 +204,7 @@ typedef struct run {
     rvx_shape out_shape[RVX_OUT_MAX];
     buffer in[RVX_IN_MAX], out[RVX_OUT_MAX], grad_in[RVX_IN_MAX], grad_out[RVX_OUT_MAX], fold;
     double condition;
+    int rebuild; /* RVX_INVERSE: the input to be written */
     bool intact; /* nothing was written where nothing may be */
 } run;
 
@@ -303,7 +304,7 @@ TEST_FUNCTION rvx_call call_make(const run *r, rvx_phase phase)
     uint32_t reads = phase == RVX_BACKWARD_DATA         ? op->reads_data
                      : phase == RVX_BACKWARD_PARAMETERS ? op->reads_parameters
                                                         : UINT32_MAX;
-    rvx_call call = {.params = &r->c->params, .threads = r->options.threads};
+    rvx_call call = {.params = &r->c->params, .threads = r->options.threads, .rebuild = r->rebuild};
     for (int i = 0; i < RVX_IN_MAX; i++) {
         call.in[i] = r->in[i].tensor;
         if (!(reads & RVX_READS_IN(i)))

@@ -289,7 +289,8 @@ def bad_plans():
                                   put("memory.budget_bytes", 16 << 20)),
          r"memory\.budget_bytes is 16\.0 MiB; patch\.(size|batch) .* would fit: 1?\d\.\d MiB; largest"),
         ("budget of nothing", put("memory.budget_bytes", 1000), r"no smaller patch would fit"),
-        ("a policy of later versions", put("memory.policy", "reversible"), r"memory\.policy"),
+        ("a policy that is none", put("memory.policy", "frugal"), r"memory\.policy"),
+        ("a grid too fine", put("memory.grid_log2", 16), r"memory\.grid_log2"),
     ]
 
 

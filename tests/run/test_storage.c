@@ -120,22 +120,6 @@ static void check_refused(void)
     rvx__graph_free(graph);
 }
 
-/* Policies that cannot be run are refused before a case is read. */
-static void check_policies(void)
-{
-    static const int policies[] = {RVX_MEMORY_CHECKPOINT, RVX_MEMORY_REVERSIBLE};
-    static const char *const names[] = {"\"checkpoint\"", "\"reversible\""};
-    for (int i = 0; i < 2; i++) {
-        rvx_recipe recipe;
-        rvx__recipe_base(&recipe);
-        recipe.memory.policy = policies[i];
-        rvx_train_job job = {.recipe = &recipe, .threads = 1};
-        TAP_OK(rvx__train(&job, &error) == RVX_ERROR_UNSUPPORTED);
-        TAP_OK(strstr(error.message, "memory.policy") && strstr(error.message, names[i]));
-        rvx__recipe_free(&recipe);
-    }
-}
-
 int main(void)
 {
     check_types(rvx__model_find("unet3d"));
@@ -143,6 +127,5 @@ int main(void)
     for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++)
         check_run((rvx_isa)isa);
     check_refused();
-    check_policies();
     return tap_done();
 }

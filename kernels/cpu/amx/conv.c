@@ -18,16 +18,19 @@ static int parts_pay(const rvx_call *call, rvx_shape source, rvx_shape target)
            rvx__shape_voxels(target) >= PARTS_VOXELS_MIN;
 }
 
-static void forward(const rvx_call *call, rvx__amx_pass pass, int64_t parts)
+static void forward(const rvx_call *call, rvx__amx_pass pass, int64_t parts,
+                    const rvx_tensor *target, const rvx_tensor *residual, int subtract)
 {
     rvx__amx_plan plan;
     rvx__amx_plan_make(&plan, pass, &call->in[0].shape, &call->out[0].shape, call->params, parts,
                        call->threads);
     const rvx__amx_call correlate = {.plan = &plan,
                                      .source = call->in[0],
-                                     .target = call->out[0],
+                                     .target = *target,
                                      .weight = call->in[1],
                                      .bias = call->in[2],
+                                     .residual = *residual,
+                                     .subtract = subtract,
                                      .fold = call->fold,
                                      .scratch = call->scratch,
                                      .threads = call->threads};
@@ -50,24 +53,34 @@ static void backward_data(const rvx_call *call, rvx__amx_pass pass, int64_t part
     rvx__amx_correlate(&correlate);
 }
 
-/* bf16 tensors are one part of bf16 numbers, f32 tensors three. */
-static int64_t parts_of(const rvx_tensor *a, const rvx_tensor *b)
+/* bf16 tensors are one part of bf16 numbers, f32 tensors three. Streams are what the graph says. */
+static int64_t parts_of(const rvx_call *call, const rvx_tensor *a, const rvx_tensor *b)
 {
-    return a->dtype == RVX_BF16 || b->dtype == RVX_BF16 ? 1 : 3;
+    return a->dtype == RVX_BF16 || b->dtype == RVX_BF16 || call->params->bf16_products ? 1 : 3;
 }
 
 void rvx__conv_forward_amx(const rvx_call *call)
 {
-    const int64_t parts = parts_of(&call->in[0], &call->out[0]);
+    const int64_t parts = parts_of(call, &call->in[0], &call->out[0]);
     if (parts == 1 || parts_pay(call, call->in[0].shape, call->out[0].shape))
-        forward(call, RVX__AMX_CONV_FORWARD, parts);
+        forward(call, RVX__AMX_CONV_FORWARD, parts, &call->out[0], &call->in[RVX_CONV_RESIDUAL], 0);
     else
         rvx__conv_forward_avx512(call);
 }
 
+/* With the products of the forward pass, whatever the types say: the same sum, bit for bit. */
+void rvx__conv_inverse_amx(const rvx_call *call)
+{
+    const int64_t parts = parts_of(call, &call->in[0], &call->out[0]);
+    if (parts == 1 || parts_pay(call, call->in[0].shape, call->out[0].shape))
+        forward(call, RVX__AMX_CONV_FORWARD, parts, &call->in[RVX_CONV_RESIDUAL], &call->out[0], 1);
+    else
+        rvx__conv_inverse_avx512(call);
+}
+
 void rvx__conv_backward_data_amx(const rvx_call *call)
 {
-    const int64_t parts = parts_of(&call->grad_in[0], &call->grad_out[0]);
+    const int64_t parts = parts_of(call, &call->grad_in[0], &call->grad_out[0]);
     if (parts == 1 || parts_pay(call, call->grad_out[0].shape, call->grad_in[0].shape))
         backward_data(call, RVX__AMX_CONV_DATA, parts);
     else
@@ -76,7 +89,7 @@ void rvx__conv_backward_data_amx(const rvx_call *call)
 
 void rvx__conv_backward_parameters_amx(const rvx_call *call)
 {
-    if (parts_of(&call->in[0], &call->grad_out[0]) == 1)
+    if (parts_of(call, &call->in[0], &call->grad_out[0]) == 1)
         rvx__amx_weight_gradient(call, 0, 1);
     else
         rvx__conv_backward_parameters_avx512(call);
@@ -84,15 +97,15 @@ void rvx__conv_backward_parameters_amx(const rvx_call *call)
 
 void rvx__conv_transpose_forward_amx(const rvx_call *call)
 {
-    if (parts_of(&call->in[0], &call->out[0]) == 1)
-        forward(call, RVX__AMX_TRANSPOSE_FORWARD, 1);
+    if (parts_of(call, &call->in[0], &call->out[0]) == 1)
+        forward(call, RVX__AMX_TRANSPOSE_FORWARD, 1, &call->out[0], &(rvx_tensor){0}, 0);
     else
         rvx__conv_transpose_forward_avx512(call);
 }
 
 void rvx__conv_transpose_backward_data_amx(const rvx_call *call)
 {
-    if (parts_of(&call->grad_in[0], &call->grad_out[0]) == 1)
+    if (parts_of(call, &call->grad_in[0], &call->grad_out[0]) == 1)
         backward_data(call, RVX__AMX_TRANSPOSE_DATA, 1);
     else
         rvx__conv_transpose_backward_data_avx512(call);
@@ -100,7 +113,7 @@ void rvx__conv_transpose_backward_data_amx(const rvx_call *call)
 
 void rvx__conv_transpose_backward_parameters_amx(const rvx_call *call)
 {
-    if (parts_of(&call->in[0], &call->grad_out[0]) == 1)
+    if (parts_of(call, &call->in[0], &call->grad_out[0]) == 1)
         rvx__amx_weight_gradient(call, 1, 1);
     else
         rvx__conv_transpose_backward_parameters_avx512(call);

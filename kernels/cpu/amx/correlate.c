@@ -4,6 +4,7 @@
 #include "kernels/cpu/amx/correlate.h"
 #include "kernels/cpu/amx/block.h"
 #include "kernels/cpu/amx/tile.h"
+#include "kernels/cpu/copy.h"
 
 #include <omp.h>
 
@@ -35,6 +36,7 @@ typedef struct slab {
     int64_t channel, column_tiles;
     char *target;                           /* first target of the plane, this channel */
     int64_t target_bytes, target_row_bytes; /* from q to q along w and h */
+    numbers numbers;                        /* of the target */
     __m512 bias[RVX__AMX_PANEL];
     __mmask16 mask[RVX__AMX_PANEL];
 } slab;
@@ -60,35 +62,67 @@ static range range_cut(range a, int64_t first, int64_t count)
 /* `count` sums of one row of targets, from position (y, x) on. */
 static inline __attribute__((always_inline)) void sums_store(const slab *s, const float *sum,
                                                              int64_t y, int64_t x, int64_t count,
-                                                             int is_bf16, int64_t columns)
+                                                             rvx_dtype dtype, int64_t columns)
 {
     const int accumulate = s->call->accumulate;
+    numbers kind = s->numbers;
+    kind.dtype = dtype;
     char *to = s->target + y * s->target_row_bytes + x * s->target_bytes;
     for (int64_t i = 0; i < count; i++, to += s->target_bytes, sum += RVX__AMX_COLUMNS)
         for (int64_t t = 0; t < columns; t++) {
-            char *at = to + t * RVX__AMX_COLUMNS * (is_bf16 ? 2 : 4);
+            char *at = to + t * RVX__AMX_COLUMNS * rvx__dtype_bytes(dtype);
             __m512 v = _mm512_add_ps(_mm512_load_ps(sum + t * RVX__AMX_TILE_FLOATS), s->bias[t]);
             if (accumulate)
-                v = _mm512_add_ps(v, numbers_load(at, is_bf16, s->mask[t]));
-            numbers_store(at, is_bf16, v, s->mask[t]);
+                v = _mm512_add_ps(v, numbers_load(at, kind, s->mask[t]));
+            numbers_store(at, kind, v, s->mask[t]);
         }
+}
+
+/* The same, added to the residual. */
+static void residual_store(const slab *s, const float *sum, int64_t y, int64_t x, int64_t count)
+{
+    const rvx_tensor *target = &s->call->target, *residual = &s->call->residual;
+    const rvx_plane to = rvx__plane_of(target, 0), from = rvx__plane_of(residual, 0);
+    const rvx_combine how = s->call->subtract ? RVX_COMBINE_DIFFERENCE : RVX_COMBINE_SUM;
+    const int64_t element =
+        (s->target + y * s->target_row_bytes + x * s->target_bytes - (char *)target->data) /
+        rvx__dtype_bytes(target->dtype);
+    const int64_t channel = element % target->pitch;
+    const int64_t step = s->target_bytes / rvx__dtype_bytes(target->dtype) / target->pitch;
+    int64_t voxel = element / target->pitch;
+    for (int64_t i = 0; i < count; i++, sum += RVX__AMX_COLUMNS, voxel += step)
+        for (int64_t t = 0; t < s->column_tiles; t++) {
+            const __m512 v =
+                _mm512_add_ps(_mm512_load_ps(sum + t * RVX__AMX_TILE_FLOATS), s->bias[t]);
+            const int64_t c = channel + t * RVX__AMX_COLUMNS;
+            rvx__combine_sum(rvx__plane_at(to, voxel * to.pitch + c),
+                             rvx__plane_at(from, voxel * from.pitch + c), (rvx_vec)v, how,
+                             __builtin_popcount(s->mask[t]));
+        }
+}
+
+static void row_store(const slab *s, const float *sum, int64_t y, int64_t x, int64_t count)
+{
+    const rvx_dtype dtype = s->numbers.dtype;
+    if (s->call->residual.data)
+        residual_store(s, sum, y, x, count);
+    else if (dtype == RVX_BF16 && s->column_tiles == 2)
+        sums_store(s, sum, y, x, count, RVX_BF16, 2);
+    else if (dtype == RVX_BF16)
+        sums_store(s, sum, y, x, count, RVX_BF16, 1);
+    else if (dtype == RVX_I16)
+        sums_store(s, sum, y, x, count, RVX_I16, s->column_tiles);
+    else
+        sums_store(s, sum, y, x, count, RVX_F32, s->column_tiles);
 }
 
 static void tile_store(const slab *s, const float *sum, const position *p)
 {
-    const int is_bf16 = s->call->target.dtype == RVX_BF16;
     int64_t y = p->y, x = p->x;
     for (int64_t row = 0; row < RVX__AMX_ROWS && y < s->q[1].count; y++, x = 0) {
         const int64_t count = smaller(RVX__AMX_ROWS - row, s->q[2].count - x);
-        const float *from = sum + row * RVX__AMX_COLUMNS;
-        if (count > 0) {
-            if (is_bf16 && s->column_tiles == 2)
-                sums_store(s, from, y, x, count, 1, 2);
-            else if (is_bf16)
-                sums_store(s, from, y, x, count, 1, 1);
-            else
-                sums_store(s, from, y, x, count, 0, s->column_tiles);
-        }
+        if (count > 0)
+            row_store(s, sum + row * RVX__AMX_COLUMNS, y, x, count);
         if (!s->row_positions)
             return;
         row += s->row_positions - x;
@@ -242,7 +276,7 @@ static int slab_open(slab *s, const rvx__amx_call *call, const tap_class *class,
 {
     const rvx__amx_plan *plan = call->plan;
     const rvx__correlation_axis *h = &class->axis[1], *w = &class->axis[2];
-    *s = (slab){.call = call, .class = class};
+    *s = (slab){.call = call, .class = class, .numbers = numbers_of(&call->target)};
     for (int a = 0; a < 3; a++) {
         s->q[a] = range_cut(box[a], class->axis[a].first, class->axis[a].count);
         if (s->q[a].count == 0)

@@ -7,7 +7,9 @@
 
 typedef struct rvx__amx_call {
     const rvx__amx_plan *plan;
-    rvx_tensor source, target; /* f32 or bf16 */
+    rvx_tensor source, target; /* f32, bf16 or i16 */
+    rvx_tensor residual;       /* like the target, which may lie there; data NULL: absent */
+    int subtract;              /* target = residual - sum instead of residual + sum */
     rvx_tensor weight;         /* f32 [kd][kh][kw][ci][co] */
     rvx_tensor bias, fold;     /* f32; data NULL: absent */
     int accumulate;            /* add to the target */

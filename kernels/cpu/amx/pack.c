@@ -8,13 +8,16 @@ typedef struct row {
     uint16_t *to;
     const char *from;
     int64_t parts, part_stride, pitch, channels, count, bytes;
+    numbers numbers;
 } row;
 
 /* `channels` at a time from voxel to voxel; constants of the loop are compile-time constants. */
 static inline __attribute__((always_inline)) void
-voxels_pack(const row *r, int is_bf16, int64_t parts, const float *fold, int64_t fold_pitch)
+voxels_pack(const row *r, rvx_dtype dtype, int64_t parts, const float *fold, int64_t fold_pitch)
 {
     const __m512 zero = _mm512_setzero_ps();
+    numbers kind = r->numbers;
+    kind.dtype = dtype;
     for (int64_t c = 0; c < r->channels; c += 16) {
         const __mmask16 mask = lanes_mask(r->channels - c);
         __m512 scale = zero, shift = zero, slope = zero;
@@ -26,7 +29,7 @@ voxels_pack(const row *r, int is_bf16, int64_t parts, const float *fold, int64_t
         const char *from = r->from + c * r->bytes;
         uint16_t *to = r->to + c;
         for (int64_t i = 0; i < r->count; i++) {
-            __m512 v = numbers_load(from, is_bf16, mask);
+            __m512 v = numbers_load(from, kind, mask);
             if (fold) {
                 v = _mm512_fmadd_ps(v, scale, shift);
                 /* Not less, so that NaN stays NaN. */
@@ -39,31 +42,34 @@ voxels_pack(const row *r, int is_bf16, int64_t parts, const float *fold, int64_t
     }
 }
 
-static void voxels_fold(const row *r, int is_bf16, const float *fold, int64_t fold_pitch)
+/* One loop for each type of source and number of parts. */
+static void voxels_typed(const row *r, const float *fold, int64_t fold_pitch)
 {
-    if (is_bf16)
-        voxels_pack(r, 1, r->parts, fold, fold_pitch);
+    const rvx_dtype dtype = r->numbers.dtype;
+    if (r->parts == 1 && dtype == RVX_BF16)
+        voxels_pack(r, RVX_BF16, 1, fold, fold_pitch);
+    else if (r->parts == 1 && dtype == RVX_I16)
+        voxels_pack(r, RVX_I16, 1, fold, fold_pitch);
     else if (r->parts == 1)
-        voxels_pack(r, 0, 1, fold, fold_pitch);
+        voxels_pack(r, RVX_F32, 1, fold, fold_pitch);
+    else if (dtype == RVX_I16)
+        voxels_pack(r, RVX_I16, 3, fold, fold_pitch);
     else
-        voxels_pack(r, 0, 3, fold, fold_pitch);
+        voxels_pack(r, dtype, 3, fold, fold_pitch);
 }
 
-static void voxels_copy(const row *r, int is_bf16)
+static void voxels_copy(const row *r)
 {
     row whole = *r;
     if (r->pitch == r->channels) { /* one voxel of many channels */
         whole.channels = r->count * r->channels;
         whole.count = 1;
-        if (is_bf16) {
+        if (r->numbers.dtype == RVX_BF16) {
             memcpy(r->to, r->from, (size_t)whole.channels * 2);
             return;
         }
     }
-    if (r->parts == 1)
-        voxels_pack(&whole, is_bf16, 1, NULL, 0);
-    else
-        voxels_pack(&whole, is_bf16, 3, NULL, 0);
+    voxels_typed(&whole, NULL, 0);
 }
 
 void rvx__amx_pack_row(uint16_t *to, int64_t parts, int64_t part_stride, const rvx_tensor *source,
@@ -84,7 +90,6 @@ void rvx__amx_pack_row(uint16_t *to, int64_t parts, int64_t part_stride, const r
     }
     if (inside == 0)
         return;
-    const int is_bf16 = source->dtype == RVX_BF16;
     const int64_t bytes = rvx__dtype_bytes(source->dtype);
     const int64_t voxel = ((n * s->d + z) * s->h + y) * s->w + x + left;
     const row r = {.to = to + left * s->c,
@@ -94,11 +99,12 @@ void rvx__amx_pack_row(uint16_t *to, int64_t parts, int64_t part_stride, const r
                    .pitch = source->pitch,
                    .channels = s->c,
                    .count = inside,
-                   .bytes = bytes};
+                   .bytes = bytes,
+                   .numbers = numbers_of(source)};
     if (fold)
-        voxels_fold(&r, is_bf16, rvx__f32(fold) + n * 3 * fold->pitch, fold->pitch);
+        voxels_typed(&r, rvx__f32(fold) + n * 3 * fold->pitch, fold->pitch);
     else
-        voxels_copy(&r, is_bf16);
+        voxels_copy(&r);
 }
 
 /* Weights of product k of a tap row for sixteen target channels from `channel` on. */

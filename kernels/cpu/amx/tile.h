@@ -3,6 +3,8 @@
 #ifndef RVX_AMX_TILE_H
 #define RVX_AMX_TILE_H
 
+#include "kernels/cpu/vec.h"
+
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -37,18 +39,40 @@ static inline __m512 f32_of(__m256i v)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
 }
 
-/* Sixteen numbers from an f32 (element 4 bytes) or bf16 (2 bytes) tensor; lanes beyond the mask are
- * zero and not read. */
-static inline __m512 numbers_load(const void *from, int is_bf16, __mmask16 mask)
+/* How numbers stand in memory: f32, bf16, or integers of a stream. Sixteen are loaded or stored at
+ * a time; lanes beyond the mask are zero and neither read nor written. */
+typedef struct numbers {
+    rvx_dtype dtype;
+    float unit, steps; /* of a stream's grid */
+    int64_t *overflow;
+} numbers;
+
+static inline numbers numbers_of(const rvx_tensor *t)
 {
-    return is_bf16 ? f32_of(_mm256_maskz_loadu_epi16(mask, from))
-                   : _mm512_maskz_loadu_ps(mask, from);
+    const rvx_plane p = rvx__plane_of(t, 0);
+    return (numbers){t->dtype, p.unit, p.steps, p.overflow};
 }
 
-static inline void numbers_store(void *to, int is_bf16, __m512 v, __mmask16 mask)
+static inline __attribute__((always_inline)) __m512 numbers_load(const void *from, numbers n,
+                                                                 __mmask16 mask)
 {
-    if (is_bf16)
+    if (n.dtype == RVX_BF16)
+        return f32_of(_mm256_maskz_loadu_epi16(mask, from));
+    if (n.dtype == RVX_I16)
+        return _mm512_mul_ps(
+            _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, from))),
+            _mm512_set1_ps(n.unit));
+    return _mm512_maskz_loadu_ps(mask, from);
+}
+
+static inline __attribute__((always_inline)) void numbers_store(void *to, numbers n, __m512 v,
+                                                                __mmask16 mask)
+{
+    if (n.dtype == RVX_BF16)
         _mm256_mask_storeu_epi16(to, mask, bf16_of(v));
+    else if (n.dtype == RVX_I16)
+        rvx__store_i16(to, rvx__grid_round((rvx_vec)v, n.steps), __builtin_popcount(mask),
+                       n.overflow);
     else
         _mm512_mask_storeu_ps(to, mask, v);
 }

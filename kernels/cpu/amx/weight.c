@@ -198,7 +198,7 @@ static void bias_add(const worker *work, const box *b, float *bias)
     const int64_t scale_d = plan->turned ? plan->stride[0] : 1;
     const int64_t scale_h = plan->turned ? plan->stride[1] : 1;
     const int64_t bytes = rvx__dtype_bytes(dy->dtype);
-    const int is_bf16 = dy->dtype == RVX_BF16;
+    const numbers kind = numbers_of(dy);
     for (int64_t c = 0; c < dy->shape.c; c += 16) {
         const __mmask16 mask = lanes_mask(dy->shape.c - c);
         __m512 sum = _mm512_setzero_ps();
@@ -208,8 +208,8 @@ static void bias_add(const worker *work, const box *b, float *bias)
                 const char *from = (const char *)dy->data + (voxel * dy->pitch + c) * bytes;
                 __m512 row = _mm512_setzero_ps();
                 for (int64_t x = 0; x < dy->shape.w; x++)
-                    row = _mm512_add_ps(row,
-                                        numbers_load(from + x * dy->pitch * bytes, is_bf16, mask));
+                    row =
+                        _mm512_add_ps(row, numbers_load(from + x * dy->pitch * bytes, kind, mask));
                 sum = _mm512_add_ps(sum, row);
             }
         _mm512_storeu_ps(bias + c, _mm512_add_ps(sum, _mm512_loadu_ps(bias + c)));

@@ -9,7 +9,8 @@ typedef struct channels {
     const char *from;  /* position 0, first of the sixteen channels; may lie outside the volume */
     int64_t step;      /* bytes from position to position */
     int64_t low, high; /* positions inside */
-    int is_bf16, fold;
+    numbers numbers;
+    int fold;
     __mmask16 mask;
     __m512 scale, shift, slope;
 } channels;
@@ -23,7 +24,7 @@ static channels channels_open(const rvx__amx_line *line, int64_t channel)
     const rvx_tensor *t = line->tensor;
     const rvx_shape *s = &t->shape;
     const int64_t bytes = rvx__dtype_bytes(t->dtype);
-    channels c = {.line = line, .is_bf16 = t->dtype == RVX_BF16, .fold = line->fold != NULL};
+    channels c = {.line = line, .numbers = numbers_of(t), .fold = line->fold != NULL};
     c.mask = lanes_mask(s->c - channel);
     c.step = line->step * t->pitch * bytes;
     if (line->z >= 0 && line->z < s->d && line->y >= 0 && line->y < s->h) {
@@ -47,7 +48,7 @@ static inline __m512 position_load(const channels *c, int64_t i)
     const __m512 zero = _mm512_setzero_ps();
     if (i < c->low || i >= c->high)
         return zero;
-    __m512 v = numbers_load(c->from + i * c->step, c->is_bf16, c->mask);
+    __m512 v = numbers_load(c->from + i * c->step, c->numbers, c->mask);
     if (c->fold) {
         v = _mm512_fmadd_ps(v, c->scale, c->shift);
         v = _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, zero, _CMP_NGE_UQ), v, c->slope);
@@ -66,7 +67,8 @@ static inline __m512i pair_of(__m256i a, __m256i b)
 static void pairs_load(__m512i pair[PARTS_MAX][PAIRS], const channels *c, int64_t first,
                        int64_t parts)
 {
-    if (parts == 1 && c->is_bf16 && !c->fold && first >= c->low && first + 2 * PAIRS <= c->high) {
+    if (parts == 1 && c->numbers.dtype == RVX_BF16 && !c->fold && first >= c->low &&
+        first + 2 * PAIRS <= c->high) {
         const char *from = c->from + first * c->step;
         for (int i = 0; i < PAIRS; i++, from += 2 * c->step)
             pair[0][i] = pair_of(_mm256_maskz_loadu_epi16(c->mask, from),

@@ -1,0 +1,69 @@
+/* Pass 1: fusion. What follows a convolution and reads nothing else of it is done while it stores:
+ *   y = x + conv(a)      a coupling's half: x becomes the convolution's residual input
+ *   y = round(conv(a))   the start of a stream: the convolution stores to the grid
+ * So no temporary of the convolution's size exists, and the inverse x = y - conv(a) is one pass
+ * too. Only ops whose row names a residual input take part. */
+#include "engine/plan/plan.h"
+
+/* The node that alone reads `value`, if nobody else wants it; -1. */
+static int32_t only_consumer(const rvx_plan *plan, int32_t value)
+{
+    int32_t found = -1;
+    for (int i = 0; i < plan->options.output_count; i++)
+        if (plan->options.outputs[i].index == value)
+            return -1;
+    for (int32_t n = plan->graph->values[value].node + 1; n < plan->graph->node_count; n++)
+        for (int i = 0; i < plan->graph->nodes[n].in_count; i++) {
+            if (plan->graph->nodes[n].in[i] != value || !plan->needed[n])
+                continue;
+            if (found >= 0)
+                return -1;
+            found = n;
+        }
+    return found;
+}
+
+static int residual_index(const rvx_op *op)
+{
+    for (int i = 0; i < RVX_IN_MAX; i++)
+        if (op->residual_inputs >> i & 1)
+            return i;
+    return -1;
+}
+
+/* The convolution takes the place of its consumer, which is not needed any more. */
+static void fuse(rvx_plan *plan, int32_t producer, int32_t consumer, int32_t residual)
+{
+    rvx_node *nodes = plan->graph->nodes, merged = nodes[producer];
+    int index = residual_index(merged.op);
+    for (int i = merged.in_count; i < index; i++)
+        merged.in[i] = -1;
+    if (residual >= 0) {
+        merged.in[index] = residual;
+        merged.in_count = index + 1;
+    }
+    merged.out[0] = nodes[consumer].out[0];
+    nodes[consumer] = merged;
+    plan->needed[producer] = false;
+}
+
+rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error)
+{
+    (void)error;
+    const rvx_graph *graph = plan->graph;
+    for (int32_t n = 0; n < graph->node_count; n++) {
+        const rvx_node *node = &graph->nodes[n];
+        int index = residual_index(node->op);
+        if (!plan->needed[n] || index < 0 || node->in_count > index || node->params.f32_output)
+            continue;
+        int32_t consumer = only_consumer(plan, node->out[0]);
+        if (consumer < 0)
+            continue;
+        const rvx_node *next = &graph->nodes[consumer];
+        if (next->op == &rvx__op_round)
+            fuse(plan, n, consumer, -1);
+        else if (next->op == &rvx__op_add && next->in[0] != next->in[1])
+            fuse(plan, n, consumer, next->in[next->in[0] == node->out[0] ? 1 : 0]);
+    }
+    return RVX_OK;
+}
