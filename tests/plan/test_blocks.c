@@ -1,0 +1,127 @@
+/* Plans with blocks of voxels as channels and back: whatever memory the planner lets them share,
+ * the loss and every gradient have the bits of the plain plan, and so do values that are still
+ * needed after the op that might have taken their place. */
+#include "engine/graph/network.h"
+#include "engine/graph/reversible.h"
+#include "engine/run/session.h"
+#include "tap.h"
+
+#include <string.h>
+
+enum { GRADIENTS_MAX = 1 << 18, WAYS = 5 };
+
+static const int two[3] = {2, 2, 2};
+static const char *const names[WAYS] = {"space_to_depth", "block order", "haar", "cayley",
+                                        "exponential"};
+static rvx_error error;
+
+static rvx_value down(rvx_graph *g, rvx_value x, int way)
+{
+    return way < 2    ? rvx__space_to_depth(g, x, two, way)
+           : way == 2 ? rvx__haar(g, x, two, true)
+                      : rvx__orthogonal_down(g, x, two, way == 4);
+}
+
+static rvx_value up(rvx_graph *g, rvx_value x, int way)
+{
+    return way < 2    ? rvx__depth_to_space(g, x, two, way)
+           : way == 2 ? rvx__haar_up(g, x, two, true)
+                      : rvx__orthogonal_up(g, x, two, way == 4);
+}
+
+static rvx_value unit(rvx_graph *g, rvx_value x, const char *scope)
+{
+    rvx__scope_push(g, "%s", scope);
+    rvx_value y = rvx__conv(g, rvx__norm_act(g, x, 0, 1e-5f, 0.01f),
+                            (rvx_conv){.channels = (int)rvx__shape(g, x).c});
+    rvx__scope_pop(g);
+    return y;
+}
+
+/* Down and up twice in a row, once with the fine values used again afterwards. */
+static rvx_value network(rvx_graph *g, rvx_value image, int way)
+{
+    rvx_value fine = rvx__conv(g, image, (rvx_conv){.channels = 4}), half[2];
+    rvx__scope_push(g, "level0");
+    rvx_value coarse = unit(g, down(g, fine, way), "unit");
+    rvx__split(g, half, coarse, 8);
+    rvx__scope_push(g, "level1");
+    rvx_value deep = up(g, unit(g, down(g, half[0], way), "unit"), way);
+    rvx__scope_pop(g);
+    rvx__scope_push(g, "up");
+    rvx_value again = up(g, rvx__concat(g, deep, half[1]), way);
+    rvx__scope_pop(g);
+    rvx__scope_pop(g);
+    rvx_value sum = rvx__add(g, again, fine);
+    rvx__scope_push(g, "head");
+    return rvx__conv(g, sum, (rvx_conv){.channels = 3, .f32_output = true});
+}
+
+typedef struct result {
+    float loss, gradients[GRADIENTS_MAX];
+    int64_t count, bytes;
+} result;
+
+static void step(result *r, int way, bool plain)
+{
+    rvx_graph *graph = rvx__graph_create();
+    rvx_plan *plan = NULL;
+    rvx_session *session = NULL;
+    rvx_value image = rvx__input(graph, "image", (rvx_shape){1, 8, 12, 8, 2}, RVX_F32);
+    rvx_value logits = network(graph, image, way);
+    rvx_supervision s =
+        rvx__supervise(graph, &logits, 1, (rvx_loss){.ignore_label = -1, .weight = 1, .smooth = 1});
+    rvx_plan_options options = {.isa = rvx__isa_detect(),
+                                .threads = 2,
+                                .losses = {s.losses[0]},
+                                .loss_count = 1,
+                                .outputs = {s.losses[0]},
+                                .output_count = 1,
+                                .plain = plain};
+    memset(r, 0, sizeof *r);
+    if (rvx__graph_status(graph, &error) != RVX_OK ||
+        rvx__plan_create(&plan, graph, &options, &error) != RVX_OK ||
+        rvx__session_create(&session, plan, &error) != RVX_OK) {
+        tap_ok(0, "%s: %s", names[way], error.message);
+    } else {
+        rvx__session_initialise(session, 1);
+        rvx_tensor x = rvx__session_tensor(session, image);
+        rvx_tensor labels = rvx__session_tensor(session, s.labels[0]);
+        for (int64_t i = 0; i < rvx__shape_count(x.shape); i++)
+            rvx__f32(&x)[i] = (float)(i * 7919 % 1009) / 1009 - 0.5f;
+        for (int64_t i = 0; i < rvx__shape_count(labels.shape); i++)
+            ((uint8_t *)labels.data)[i] = (uint8_t)(i * 31 % 7 % 3);
+        TAP_OK(rvx__session_run(session, NULL, NULL, &error) == RVX_OK);
+        rvx_tensor loss = rvx__session_tensor(session, s.losses[0]);
+        r->loss = *rvx__f32(&loss);
+        r->bytes = plan->arena_bytes;
+        r->count = rvx__session_parameter_floats(session);
+        if (TAP_OK(r->count <= GRADIENTS_MAX))
+            memcpy(r->gradients, rvx__session_gradients(session), (size_t)r->count * sizeof(float));
+    }
+    rvx__session_free(session);
+    rvx__plan_free(plan);
+    rvx__graph_free(graph);
+}
+
+int main(void)
+{
+    static result shared, plain;
+    for (int way = 0; way < WAYS; way++) {
+        step(&shared, way, false);
+        step(&plain, way, true);
+        int64_t moving = 0;
+        for (int64_t i = 0; i < shared.count; i++)
+            moving += shared.gradients[i] != 0;
+        tap_ok(shared.loss > 0 && moving > shared.count / 2, "%s: loss %g, %lld gradients",
+               names[way], (double)shared.loss, (long long)moving);
+        tap_ok(memcmp(&shared.loss, &plain.loss, sizeof plain.loss) == 0 &&
+                   shared.count == plain.count &&
+                   memcmp(shared.gradients, plain.gradients, (size_t)plain.count * sizeof(float)) ==
+                       0,
+               "%s: the same bits as planned plain", names[way]);
+        tap_ok(shared.bytes < plain.bytes, "%s: arena %lld of %lld bytes", names[way],
+               (long long)shared.bytes, (long long)plain.bytes);
+    }
+    return tap_done();
+}
