@@ -194,6 +194,9 @@ static void output_storage(const rvx_graph *graph, const rvx_node *node, int ind
                 info->grid_log2 = in->grid_log2;
             }
         }
+    } else if (node->op->inverse_inputs & 1u) { /* what has an inverse carries a stream on */
+        info->dtype = first->dtype;
+        info->grid_log2 = first->grid_log2;
     } else if (node->op->flags & (RVX_OP_VIEW | RVX_OP_PERMUTES)) {
         info->dtype = first->dtype;
         info->grid_log2 = first->grid_log2;

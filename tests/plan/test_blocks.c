@@ -38,15 +38,22 @@ static rvx_value unit(rvx_graph *g, rvx_value x, const char *scope)
     return y;
 }
 
-/* Down and up twice in a row, once with the fine values used again afterwards. */
+static rvx_value branch(rvx_graph *g, rvx_value x, const void *argument)
+{
+    (void)argument;
+    return unit(g, x, "unit");
+}
+
+/* Down and up twice in a row, with couplings on each level, once with the fine values used again
+ * afterwards. */
 static rvx_value network(rvx_graph *g, rvx_value image, int way)
 {
-    rvx_value fine = rvx__conv(g, image, (rvx_conv){.channels = 4}), half[2];
+    rvx_value fine = rvx__round(g, rvx__conv(g, image, (rvx_conv){.channels = 4})), half[2];
     rvx__scope_push(g, "level0");
-    rvx_value coarse = unit(g, down(g, fine, way), "unit");
+    rvx_value coarse = rvx__couple(g, down(g, fine, way), branch, branch, NULL);
     rvx__split(g, half, coarse, 8);
     rvx__scope_push(g, "level1");
-    rvx_value deep = up(g, unit(g, down(g, half[0], way), "unit"), way);
+    rvx_value deep = up(g, rvx__couple(g, down(g, half[0], way), branch, branch, NULL), way);
     rvx__scope_pop(g);
     rvx__scope_push(g, "up");
     rvx_value again = up(g, rvx__concat(g, deep, half[1]), way);
@@ -60,13 +67,15 @@ static rvx_value network(rvx_graph *g, rvx_value image, int way)
 typedef struct result {
     float loss, gradients[GRADIENTS_MAX];
     int64_t count, bytes;
+    int inverted; /* steps that invert ops of blocks */
 } result;
 
-static void step(result *r, int way, bool plain)
+static void step(result *r, int way, rvx_dtype streams, rvx_policy policy, bool plain)
 {
     rvx_graph *graph = rvx__graph_create();
     rvx_plan *plan = NULL;
     rvx_session *session = NULL;
+    rvx__graph_set_streams(graph, streams, 10);
     rvx_value image = rvx__input(graph, "image", (rvx_shape){1, 8, 12, 8, 2}, RVX_F32);
     rvx_value logits = network(graph, image, way);
     rvx_supervision s =
@@ -77,6 +86,7 @@ static void step(result *r, int way, bool plain)
                                 .loss_count = 1,
                                 .outputs = {s.losses[0]},
                                 .output_count = 1,
+                                .policy = policy,
                                 .plain = plain};
     memset(r, 0, sizeof *r);
     if (rvx__graph_status(graph, &error) != RVX_OK ||
@@ -95,6 +105,10 @@ static void step(result *r, int way, bool plain)
         rvx_tensor loss = rvx__session_tensor(session, s.losses[0]);
         r->loss = *rvx__f32(&loss);
         r->bytes = plan->arena_bytes;
+        for (int32_t i = 0; i < plan->step_count; i++)
+            r->inverted += plan->steps[i].kind == RVX_STEP_KERNEL &&
+                           plan->steps[i].phase == RVX_INVERSE &&
+                           plan->steps[i].op != &rvx__op_add && plan->steps[i].op != &rvx__op_conv;
         r->count = rvx__session_parameter_floats(session);
         if (TAP_OK(r->count <= GRADIENTS_MAX))
             memcpy(r->gradients, rvx__session_gradients(session), (size_t)r->count * sizeof(float));
@@ -104,24 +118,35 @@ static void step(result *r, int way, bool plain)
     rvx__graph_free(graph);
 }
 
+static bool same(const result *a, const result *b)
+{
+    return memcmp(&a->loss, &b->loss, sizeof b->loss) == 0 && a->count == b->count &&
+           memcmp(a->gradients, b->gradients, (size_t)b->count * sizeof(float)) == 0;
+}
+
 int main(void)
 {
-    static result shared, plain;
+    static result got, want;
     for (int way = 0; way < WAYS; way++) {
-        step(&shared, way, false);
-        step(&plain, way, true);
-        int64_t moving = 0;
-        for (int64_t i = 0; i < shared.count; i++)
-            moving += shared.gradients[i] != 0;
-        tap_ok(shared.loss > 0 && moving > shared.count / 2, "%s: loss %g, %lld gradients",
-               names[way], (double)shared.loss, (long long)moving);
-        tap_ok(memcmp(&shared.loss, &plain.loss, sizeof plain.loss) == 0 &&
-                   shared.count == plain.count &&
-                   memcmp(shared.gradients, plain.gradients, (size_t)plain.count * sizeof(float)) ==
-                       0,
-               "%s: the same bits as planned plain", names[way]);
-        tap_ok(shared.bytes < plain.bytes, "%s: arena %lld of %lld bytes", names[way],
-               (long long)shared.bytes, (long long)plain.bytes);
+        for (int integers = 0; integers < 2; integers++) {
+            rvx_dtype streams = integers ? RVX_I16 : RVX_F32;
+            step(&got, way, streams, RVX_POLICY_STORE, false);
+            step(&want, way, streams, RVX_POLICY_STORE, true);
+            int64_t moving = 0;
+            for (int64_t i = 0; i < got.count; i++)
+                moving += got.gradients[i] != 0;
+            tap_ok(got.loss > 0 && moving > got.count / 2, "%s: loss %g, %lld gradients",
+                   names[way], (double)got.loss, (long long)moving);
+            tap_ok(same(&got, &want), "%s, type %d: the same bits as planned plain", names[way],
+                   streams);
+            tap_ok(got.bytes < want.bytes, "%s, type %d: arena %lld of %lld bytes", names[way],
+                   streams, (long long)got.bytes, (long long)want.bytes);
+        }
+        want = got;
+        step(&got, way, RVX_I16, RVX_POLICY_REVERSIBLE, false);
+        tap_ok(same(&got, &want), "%s: inverted, the same bits as stored", names[way]);
+        tap_ok(got.inverted > 0, "%s: %d steps invert, arena %lld of %lld bytes", names[way],
+               got.inverted, (long long)got.bytes, (long long)want.bytes);
     }
     return tap_done();
 }
