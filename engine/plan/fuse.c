@@ -47,14 +47,21 @@ static void fuse(rvx_plan *plan, int32_t producer, int32_t consumer, int32_t res
     plan->needed[producer] = false;
 }
 
+/* Does `node` compute a plain sum of products that may yet be rounded or added to something? */
+static bool is_open(const rvx_plan *plan, const rvx_node *node)
+{
+    int index = residual_index(node->op);
+    return index >= 0 && node->in_count <= index && !node->params.f32_output &&
+           plan->graph->values[node->out[0]].dtype == plan->graph->storage;
+}
+
 rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error)
 {
     (void)error;
     const rvx_graph *graph = plan->graph;
     for (int32_t n = 0; n < graph->node_count; n++) {
         const rvx_node *node = &graph->nodes[n];
-        int index = residual_index(node->op);
-        if (!plan->needed[n] || index < 0 || node->in_count > index || node->params.f32_output)
+        if (!plan->needed[n] || !is_open(plan, node))
             continue;
         int32_t consumer = only_consumer(plan, node->out[0]);
         if (consumer < 0)
@@ -62,8 +69,9 @@ rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error)
         const rvx_node *next = &graph->nodes[consumer];
         if (next->op == &rvx__op_round)
             fuse(plan, n, consumer, -1);
-        else if (next->op == &rvx__op_add && next->in[0] != next->in[1])
-            fuse(plan, n, consumer, next->in[next->in[0] == node->out[0] ? 1 : 0]);
+        else if (next->op == &rvx__op_add && next->in[1] == node->out[0] &&
+                 next->in[0] != next->in[1])
+            fuse(plan, n, consumer, next->in[0]);
     }
     return RVX_OK;
 }

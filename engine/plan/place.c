@@ -135,19 +135,77 @@ static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t
     return true;
 }
 
-/* Do the parts lie side by side in one buffer already? Then the gathered value lies there too. */
+/* Could all instances of `root` lie in `host` from that channel on: does nothing else live there
+ * while one of them does? */
+static bool is_free_for(const rvx_plan *plan, int32_t host, int64_t channel, int32_t root)
+{
+    int64_t count = plan->buffers[root].shape.c, first, other;
+    for (int32_t i = 0; i < plan->instance_count; i++) {
+        if (plan->instances[i].buffer < 0 || locate(plan, i, &first) != root)
+            continue;
+        for (int32_t j = 0; j < plan->instance_count; j++) {
+            if (plan->instances[j].buffer < 0 ||
+                plan->instances[j].last_step < plan->instances[i].first_step ||
+                plan->instances[i].last_step < plan->instances[j].first_step)
+                continue;
+            int32_t at = locate(plan, j, &other);
+            bool meets = at == host && other < channel + count &&
+                         channel < other + info_of(plan, j)->shape.c;
+            bool other_shape =
+                at != host && rvx__plan_memory(plan, at) == rvx__plan_memory(plan, host);
+            if (meets || (other_shape && at != root))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Makes the whole buffer of a part a slice of `host`, where it can be moved there. */
+static bool move_into(rvx_plan *plan, int32_t part, int32_t host, int64_t channel)
+{
+    int64_t first;
+    int32_t root = locate(plan, part, &first);
+    rvx_buffer *buffer = &plan->buffers[root], *whole = &plan->buffers[host];
+    rvx_shape a = buffer->shape, b = whole->shape;
+    bool fits = a.n == b.n && a.d == b.d && a.h == b.h && a.w == b.w && channel + a.c <= b.c;
+    if (root == host || buffer->persistent || buffer->lent || whole->persistent || !fits ||
+        first != 0 || a.c != info_of(plan, part)->shape.c || buffer->dtype != whole->dtype ||
+        !is_free_for(plan, host, channel, root))
+        return false;
+    buffer->parent = host;
+    buffer->channel_offset = channel;
+    buffer->memory = -1;
+    return true;
+}
+
+/* Do the parts lie side by side in one buffer already, or can those that do not be moved there?
+ * Then the gathered value lies there too. The buffer that holds the first part it finds in a wider
+ * one is the host: a place that another slice has left is taken again. */
 static bool gather_in_place(rvx_plan *plan, const rvx_step *step)
 {
-    int64_t first, next;
-    int32_t root = locate(plan, step->in[0], &first);
-    next = first;
+    int32_t host = -1;
+    int64_t base = 0, offset = 0;
     for (int i = 0; i < RVX_IN_MAX && step->in[i] >= 0; i++) {
         int64_t channel;
-        if (locate(plan, step->in[i], &channel) != root || channel != next)
-            return false;
-        next += info_of(plan, step->in[i])->shape.c;
+        int32_t root = locate(plan, step->in[i], &channel);
+        if (host < 0 && channel >= offset &&
+            plan->buffers[root].shape.c > info_of(plan, step->in[i])->shape.c) {
+            host = root;
+            base = channel - offset;
+        }
+        offset += info_of(plan, step->in[i])->shape.c;
     }
-    put(plan, step->out[0], root, first);
+    if (host < 0 || base + offset > plan->buffers[host].shape.c)
+        return false;
+    offset = base;
+    for (int i = 0; i < RVX_IN_MAX && step->in[i] >= 0; i++) {
+        int64_t channel;
+        if ((locate(plan, step->in[i], &channel) != host || channel != offset) &&
+            !move_into(plan, step->in[i], host, offset))
+            return false;
+        offset += info_of(plan, step->in[i])->shape.c;
+    }
+    put(plan, step->out[0], host, base);
     return true;
 }
 
@@ -155,10 +213,8 @@ static bool gather_in_place(rvx_plan *plan, const rvx_step *step)
  * wider) stay in the step and are copied. */
 static bool place_gather(rvx_plan *plan, rvx_step *step)
 {
-    if (!plan->options.plain && gather_in_place(plan, step)) {
-        memset(step->in, -1, sizeof step->in);
-        return true;
-    }
+    if (!plan->options.plain && gather_in_place(plan, step))
+        return true; /* nothing to copy: see strip_gather */
     if (!put_in_new_buffer(plan, step->out[0]))
         return false;
     int32_t whole = plan->instances[step->out[0]].buffer;

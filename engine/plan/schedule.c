@@ -205,11 +205,26 @@ int32_t rvx__schedule_value(rvx__schedule *s, int32_t value)
     if (known >= 0)
         return known;
     const rvx_recovery *recovery = &s->plan->recovery[value];
+    s->rebuilt[value] = true;
     if (recovery->method == RVX_RECOVER_INVERT)
         add_inverse(s, recovery->node, recovery->input);
     else
         add_rerun(s, s->plan->graph->values[value].node);
     return s->current[value];
+}
+
+/* Once the backward of a node is done, nothing reads its outputs any more but its inverse: run now,
+ * it takes their place; run when its result is first read, it would keep all that it reads alive
+ * until then. */
+void rvx__schedule_inverse(rvx__schedule *s, int32_t n)
+{
+    const rvx_node *node = &s->plan->graph->nodes[n];
+    for (int i = 0; i < node->in_count && s->eager; i++) {
+        const rvx_recovery *recovery = node->in[i] < 0 ? NULL : &s->plan->recovery[node->in[i]];
+        if (recovery && recovery->method == RVX_RECOVER_INVERT && recovery->node == n &&
+            recovery->input == i && s->rebuilt[node->in[i]])
+            rvx__schedule_value(s, node->in[i]);
+    }
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------
@@ -257,11 +272,31 @@ static void schedule_all(rvx__schedule *s)
         if (plan->recovery[v].method != RVX_RECOVER_KEEP)
             s->current[v] = -1;
     if (plan->options.loss_count)
-        for (int32_t n = graph->node_count - 1; n >= 0 && s->status == RVX_OK; n--)
+        for (int32_t n = graph->node_count - 1; n >= 0 && s->status == RVX_OK; n--) {
             rvx__schedule_backward(s, n);
+            rvx__schedule_inverse(s, n);
+        }
     for (int32_t v = 0; v < graph->value_count; v++)
         if (graph->values[v].kind != RVX_VALUE_RESULT)
             plan->value_instance[v] = s->current[v];
+}
+
+/* Twice where values are inverted: first to learn which, then in the order that needs least. */
+static void schedule_passes(rvx__schedule *s)
+{
+    rvx_plan *plan = s->plan;
+    int32_t count = plan->graph->value_count;
+    bool inverts = false;
+    for (int32_t v = 0; v < count; v++)
+        inverts |= plan->recovery[v].method == RVX_RECOVER_INVERT;
+    for (int pass = 0; pass < (inverts ? 2 : 1) && s->status == RVX_OK; pass++) {
+        s->eager = pass > 0;
+        plan->step_count = plan->instance_count = 0;
+        for (int32_t v = 0; v < count; v++)
+            s->current[v] = s->gradient[v] = plan->value_instance[v] = plan->gradient_instance[v] =
+                -1;
+        schedule_all(s);
+    }
 }
 
 rvx_status rvx__plan_schedule(rvx_plan *plan, rvx_error *error)
@@ -271,20 +306,19 @@ rvx_status rvx__plan_schedule(rvx_plan *plan, rvx_error *error)
     s.current = malloc(count * sizeof *s.current);
     s.gradient = malloc(count * sizeof *s.gradient);
     s.needs_gradient = calloc(count, sizeof *s.needs_gradient);
+    s.rebuilt = calloc(count, sizeof *s.rebuilt);
     plan->value_instance = malloc(count * sizeof *plan->value_instance);
     plan->gradient_instance = malloc(count * sizeof *plan->gradient_instance);
-    if (!s.current || !s.gradient || !s.needs_gradient || !plan->value_instance ||
+    if (!s.current || !s.gradient || !s.needs_gradient || !s.rebuilt || !plan->value_instance ||
         !plan->gradient_instance) {
         s.status = rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
     } else {
-        for (size_t v = 0; v < count; v++)
-            s.current[v] = s.gradient[v] = plan->value_instance[v] = plan->gradient_instance[v] =
-                -1;
         mark_gradients(&s);
-        schedule_all(&s);
+        schedule_passes(&s);
     }
     free(s.current);
     free(s.gradient);
     free(s.needs_gradient);
+    free(s.rebuilt);
     return s.status;
 }

@@ -10,6 +10,8 @@ typedef struct rvx__schedule {
     int32_t *current;  /* per value: its instance now; -1 */
     int32_t *gradient; /* per value: the instance that collects its gradient; -1 */
     bool *needs_gradient;
+    bool *rebuilt; /* per value: backward asks for it after it was dropped; known after one pass */
+    bool eager;    /* second pass: inverses run as soon as their outputs have served */
     rvx_error *error;
     rvx_status status; /* sticky */
 } rvx__schedule;
@@ -26,5 +28,7 @@ int32_t rvx__schedule_value(rvx__schedule *s, int32_t value);
 rvx_dtype rvx__gradient_dtype(const rvx_graph *graph, int32_t value);
 /* Adds the backward steps of a node. */
 void rvx__schedule_backward(rvx__schedule *s, int32_t node);
+/* Rebuilds what the inverse of a node gives back and later steps will ask for. */
+void rvx__schedule_inverse(rvx__schedule *s, int32_t node);
 
 #endif
