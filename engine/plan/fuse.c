@@ -1,8 +1,10 @@
 /* Pass 1: fusion. What follows a convolution and reads nothing else of it is done while it stores:
  *   y = x + conv(a)      a coupling's half: x becomes the convolution's residual input
  *   y = round(conv(a))   the start of a stream: the convolution stores to the grid
- * So no temporary of the convolution's size exists, and the inverse x = y - conv(a) is one pass
- * too. Only ops whose row names a residual input take part. */
+ *   y = x + conv(norm_act(z))   a pre-activation branch: one op (kernels/norm_conv.c), whose
+ * backward has no temporary of the normalisation's size either So no temporary of the convolution's
+ * size exists, and the inverse x = y - conv(a) is one pass too. Only ops whose row names a residual
+ * input take part. */
 #include "engine/plan/plan.h"
 
 /* The node that alone reads `value`, if nobody else wants it; -1. */
@@ -55,6 +57,38 @@ static bool is_open(const rvx_plan *plan, const rvx_node *node)
            plan->graph->values[node->out[0]].dtype == plan->graph->storage;
 }
 
+enum { NORM_CONV_GAMMA = 4, NORM_CONV_BETA = 5 };
+
+/* A convolution with a residual takes in the normalisation that it alone reads. */
+static void fuse_norm(rvx_plan *plan, int32_t n)
+{
+    rvx_node *node = &plan->graph->nodes[n];
+    int32_t index = residual_index(node->op);
+    const rvx_value_info *info = &plan->graph->values[node->in[0]];
+    if (node->op != &rvx__op_conv || node->in_count <= index || info->node < 0)
+        return;
+    const rvx_node *norm = &plan->graph->nodes[info->node];
+    const rvx_op_params *p = &node->params;
+    bool slabs = p->stride[0] == 1 && 2 * p->pad[0] == p->kernel[0] - 1;
+    if (norm->op != &rvx__op_norm_act || !slabs || only_consumer(plan, node->in[0]) != n)
+        return;
+    rvx_node merged = *node;
+    merged.op = &rvx__op_norm_conv;
+    merged.params.groups = norm->params.groups;
+    merged.params.epsilon = norm->params.epsilon;
+    merged.params.slope = norm->params.slope;
+    merged.in[0] = norm->in[0];
+    merged.in[NORM_CONV_GAMMA] = norm->in_count > 1 ? norm->in[1] : -1;
+    merged.in[NORM_CONV_BETA] = norm->in_count > 2 ? norm->in[2] : -1;
+    merged.in_count = NORM_CONV_BETA + 1;
+    for (int i = 1; i < 3; i++) {
+        merged.out[i] = norm->out[i];
+        plan->graph->values[norm->out[i]].node = n;
+    }
+    plan->needed[info->node] = false;
+    *node = merged;
+}
+
 rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error)
 {
     (void)error;
@@ -73,5 +107,8 @@ rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error)
                  next->in[0] != next->in[1])
             fuse(plan, n, consumer, next->in[0]);
     }
+    for (int32_t n = 0; n < graph->node_count; n++)
+        if (plan->needed[n])
+            fuse_norm(plan, n);
     return RVX_OK;
 }

@@ -127,10 +127,8 @@ static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t
     if (plan->buffers[root].persistent || is_taken(plan, source, step) ||
         plan->instances[target].dtype != plan->instances[source].dtype)
         return false;
-    if (plan->steps[step].op->flags & RVX_OP_PERMUTES)
-        return reshape_in_place(plan, target, source);
     if (!rvx__shape_equal(info_of(plan, target)->shape, info_of(plan, source)->shape))
-        return false;
+        return reshape_in_place(plan, target, source);
     put(plan, target, plan->instances[source].buffer, plan->instances[source].channel_offset);
     return true;
 }

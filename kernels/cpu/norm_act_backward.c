@@ -2,6 +2,7 @@
  * gradient over voxels. Invariant: as in the forward, f32 sums run over at most 64 values before
  * they are added to a double, and pieces are combined in order. */
 #include "kernels/cpu/norm_act.h"
+#include "kernels/norm_slab.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -272,4 +273,88 @@ void RVX_KERNEL(rvx__norm_act_backward)(const rvx_call *call)
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < x.n * pieces; i++)
         piece_gradient(call, table, rvx__piece_of(i, voxels, c));
+}
+
+/* ---- by slabs: see norm_slab.h ------------------------------------------------------------------
+ */
+
+_Static_assert((int)ROW_COUNT == (int)RVX_NORM_SLAB_ROWS, "rows of the table");
+
+/* dx -= p + q (x - mean) */
+RVX_INLINE void correct(rvx_plane dx, rvx_plane x, int64_t voxels, const rows *r, int64_t c,
+                        int64_t count)
+{
+    rvx_vec mean = rvx__load_count(r->row[ROW_MEAN] + c, count);
+    rvx_vec p = rvx__load_count(r->row[ROW_P] + c, count);
+    rvx_vec q = rvx__load_count(r->row[ROW_Q] + c, count);
+    for (int64_t v = 0; v < voxels; v++) {
+        rvx_vec t = rvx__plane_load(x, v * x.pitch + c, count);
+        rvx_vec d = rvx__plane_load(dx, v * dx.pitch + c, count);
+        rvx__plane_store(dx, v * dx.pitch + c, d - rvx__vec_fma(q, t - mean, p), count);
+    }
+}
+
+RVX_INLINE void correct_all(rvx_plane dx, rvx_plane x, int64_t voxels, const rows *r,
+                            int64_t channels)
+{
+    int64_t c = 0;
+    for (; c + RVX_LANES <= channels; c += RVX_LANES)
+        correct(dx, x, voxels, r, c, RVX_LANES);
+    if (c < channels)
+        correct(dx, x, voxels, r, c, channels - c);
+}
+
+static void piece_correct(const rvx_call *call, const float *table, rvx_piece p)
+{
+    const rvx_tensor *x = &call->in[0], *dx = &call->grad_in[0];
+    rows r = {0};
+    for (int i = 0; i < ROW_COUNT; i++)
+        r.row[i] = table + i * x->shape.c;
+    rvx_plane from = rvx__plane_of(x, p.first * x->pitch);
+    rvx_plane to = rvx__plane_of(dx, p.first * dx->pitch);
+    RVX_PLANES_TYPED(from, to, to, correct_all(to, from, p.count, &r, x->shape.c));
+}
+
+void RVX_KERNEL(rvx__norm_slab_open)(const rvx_call *call, const rvx__norm_slab *slab)
+{
+    memset(slab->totals, 0, (size_t)(2 * call->in[0].shape.c) * sizeof *slab->totals);
+    means_spread(call, slab->table);
+    coefficients_write(call, slab->table, slab->totals, 0); /* p = q = 0 */
+}
+
+void RVX_KERNEL(rvx__norm_slab_add)(const rvx_call *call, const rvx__norm_slab *slab)
+{
+    rvx_shape x = call->in[0].shape;
+    int64_t c = x.c, voxels = x.d * x.h * x.w, pieces = rvx__piece_count(voxels, c);
+    double *partial = (double *)call->scratch;
+#pragma omp parallel num_threads(call->threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < pieces; i++)
+            piece_products(partial + i * c * 2, call, slab->table, rvx__piece_of(i, voxels, c));
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < (call->grad_in[0].data ? pieces : 0); i++)
+            piece_gradient(call, slab->table, rvx__piece_of(i, voxels, c));
+    }
+    pieces_combine(partial, 1, pieces, c);
+    for (int64_t j = 0; j < 2 * c; j++)
+        slab->totals[j] += partial[j];
+}
+
+void RVX_KERNEL(rvx__norm_slab_close)(const rvx_call *call, const rvx__norm_slab *slab)
+{
+    rvx_shape x = call->in[0].shape;
+    int64_t voxels = x.d * x.h * x.w, pieces = rvx__piece_count(voxels, x.c);
+    if (!call->grad_in[0].data)
+        return;
+    coefficients_write(call, slab->table, slab->totals, 0);
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t i = 0; i < pieces; i++)
+        piece_correct(call, slab->table, rvx__piece_of(i, voxels, x.c));
+}
+
+/* grad_in[1], grad_in[2]: gamma and beta, from the totals of all samples. */
+void RVX_KERNEL(rvx__norm_slab_parameters)(const rvx_call *call, const double *totals)
+{
+    parameters_write(call, totals, 2 * call->in[0].shape.c);
 }

@@ -254,7 +254,8 @@ TEST_FUNCTION bool run_make(run *r, const test_suite *s, const test_case *c, run
         if (round)
             buffer_round(&r->in[i]);
         bool constant = s->op->no_gradient_inputs >> i & 1;
-        if (labels || constant || options.no_grad_in >> i & 1 || !s->differentiable)
+        if (labels || constant || (options.no_grad_in | s->op->residual_inputs) >> i & 1 ||
+            !s->differentiable)
             continue;
         r->grad_in[i] = buffer_make(c->in[i], dtype, extra);
         if (options.accumulate >> i & 1) {

@@ -92,6 +92,12 @@ def conv_transpose(case, x, weight, bias=None):
     return [channels_last(y)]
 
 
+def norm_conv(case, x, weight, bias=None, residual=None, gamma=None, beta=None):
+    a, statistics, table = norm_act(case, x, gamma, beta)
+    y, = conv(case, a, weight, bias)
+    return [y if residual is None else y + residual.detach(), statistics, table]
+
+
 def norm_act(case, x, gamma=None, beta=None):
     groups = case["groups"] or x.shape[-1]
     gamma = torch.ones(x.shape[-1], dtype=x.dtype) if gamma is None else gamma.flatten()
