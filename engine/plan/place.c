@@ -120,7 +120,7 @@ static bool reshape_in_place(rvx_plan *plan, int32_t target, int32_t source)
 /* Lets `target` take over the memory of `source`, if that dies with this step. */
 static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t step)
 {
-    if (plan->options.plain || source < 0 || plan->instances[source].last_step > step)
+    if (plan->options.unshared || source < 0 || plan->instances[source].last_step > step)
         return false;
     int64_t first;
     int32_t root = locate(plan, source, &first);
@@ -211,7 +211,7 @@ static bool gather_in_place(rvx_plan *plan, const rvx_step *step)
  * wider) stay in the step and are copied. */
 static bool place_gather(rvx_plan *plan, rvx_step *step)
 {
-    if (!plan->options.plain && gather_in_place(plan, step))
+    if (!plan->options.unshared && gather_in_place(plan, step))
         return true; /* nothing to copy: see strip_gather */
     if (!put_in_new_buffer(plan, step->out[0]))
         return false;
@@ -221,7 +221,7 @@ static bool place_gather(rvx_plan *plan, rvx_step *step)
         int64_t first, count = info_of(plan, step->in[i])->shape.c;
         int32_t root = locate(plan, step->in[i], &first);
         rvx_buffer *buffer = &plan->buffers[root];
-        if (!plan->options.plain && root != whole && !buffer->persistent && !buffer->lent &&
+        if (!plan->options.unshared && root != whole && !buffer->persistent && !buffer->lent &&
             buffer->memory < 0 && first == 0 && buffer->shape.c == count &&
             buffer->dtype == plan->buffers[whole].dtype) {
             buffer->parent = whole;

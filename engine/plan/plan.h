@@ -63,7 +63,8 @@ typedef struct rvx_plan_options {
     int32_t kept_count;   /* of the values that the policy would not keep, keep so many: those first
                              whose rebuilding costs the most time per byte */
     bool inexact;         /* streams that are not RVX_I16 may be inverted too, to rounding */
-    bool plain;           /* for tests: nothing fused, folded or in place, concatenations copied */
+    bool plain;           /* for tests: nothing fused or folded */
+    bool unshared;        /* for tests: nothing in place, concatenations copied */
 } rvx_plan_options;
 
 typedef struct rvx_instance {

@@ -1,6 +1,6 @@
 /* Plans with blocks of voxels as channels and back: whatever memory the planner lets them share,
- * the loss and every gradient have the bits of the plain plan, and so do values that are still
- * needed after the op that might have taken their place. */
+ * the loss and every gradient have the bits of a plan that shares none, and so do values that are
+ * still needed after the op that might have taken their place. */
 #include "engine/graph/network.h"
 #include "engine/graph/reversible.h"
 #include "engine/run/session.h"
@@ -70,7 +70,7 @@ typedef struct result {
     int inverted; /* steps that invert ops of blocks */
 } result;
 
-static void step(result *r, int way, rvx_dtype streams, rvx_policy policy, bool plain)
+static void step(result *r, int way, rvx_dtype streams, rvx_policy policy, bool unshared)
 {
     rvx_graph *graph = rvx__graph_create();
     rvx_plan *plan = NULL;
@@ -87,7 +87,7 @@ static void step(result *r, int way, rvx_dtype streams, rvx_policy policy, bool 
                                 .outputs = {s.losses[0]},
                                 .output_count = 1,
                                 .policy = policy,
-                                .plain = plain};
+                                .unshared = unshared};
     memset(r, 0, sizeof *r);
     if (rvx__graph_status(graph, &error) != RVX_OK ||
         rvx__plan_create(&plan, graph, &options, &error) != RVX_OK ||
@@ -137,8 +137,8 @@ int main(void)
                 moving += got.gradients[i] != 0;
             tap_ok(got.loss > 0 && moving > got.count / 2, "%s: loss %g, %lld gradients",
                    names[way], (double)got.loss, (long long)moving);
-            tap_ok(same(&got, &want), "%s, type %d: the same bits as planned plain", names[way],
-                   streams);
+            tap_ok(same(&got, &want), "%s, type %d: the same bits as where nothing is shared",
+                   names[way], streams);
             tap_ok(got.bytes < want.bytes, "%s, type %d: arena %lld of %lld bytes", names[way],
                    streams, (long long)got.bytes, (long long)want.bytes);
         }

@@ -54,7 +54,7 @@ static void check(int seed)
     rvx_session *sessions[2] = {NULL, NULL};
     bool made = true;
     for (int i = 0; i < 2 && made; i++) {
-        options.plain = i == 1;
+        options.plain = options.unshared = i == 1;
         made = rvx__plan_create(&plans[i], graph, &options, &error) == RVX_OK &&
                rvx__session_create(&sessions[i], plans[i], &error) == RVX_OK;
     }
