@@ -55,8 +55,10 @@ void rvx__amx_weight_plan_make(rvx__amx_weight_plan *plan, int transposed, const
     plan->width = round_up(plan->few.w + (plan->kernel[2] - 1) / plan->stride[2], 2);
     const int64_t h = plan->few.h, d = plan->few.d;
     int64_t block_h = divide_up(h, divide_up(h * plan->width, DEPTH_WANTED));
-    while (block_h > 1 && planes_size(plan, block_h, 1) > THREAD_BYTES_MAX)
-        block_h = divide_up(h, divide_up(h, block_h) + 1);
+    /* Counts blocks, not rows: one block more may need as many rows as before. */
+    for (int64_t blocks = divide_up(h, block_h);
+         block_h > 1 && planes_size(plan, block_h, 1) > THREAD_BYTES_MAX;)
+        block_h = divide_up(h, ++blocks);
     int64_t step_d = 1;
     while (step_d < d && step_d * block_h * plan->width < DEPTH_WANTED &&
            planes_size(plan, block_h, step_d + 1) <= THREAD_BYTES_MAX)
