@@ -179,6 +179,9 @@ tidy: check-deps
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$(JOBS) -n 4 clang-tidy --quiet 2>/dev/null
 	@echo "tidy: $(words $(TIDY_SOURCES)) files"
 
+$(BUILD)/bench_policies: bench/bench_policies.c $(BUILD)/librevoxel.a
+	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+
 $(BUILD)/bench_step: bench/bench_step.c $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
 
