@@ -1,5 +1,6 @@
 /* The table of networks. One line each in models.def; the row is rvx__model_<name> in
- * models/<name>.c. Builders write plain mathematics; they know neither memory nor devices. */
+ * models/<name>.c or in the file of its family. Builders write plain mathematics; they know neither
+ * memory nor devices. */
 #ifndef RVX_MODELS_H
 #define RVX_MODELS_H
 
