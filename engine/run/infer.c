@@ -37,7 +37,7 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
     RVX_TRY(rvx__model_config_check(config, error));
     rvx__graph_set_storage(made->graph, options->storage);
     rvx__graph_set_streams(made->graph, options->streams, options->grid_log2);
-    made->image = rvx__input(made->graph, "image", shape, RVX_F32);
+    made->image = rvx__input(made->graph, "image", shape, options->storage);
     model->build(made->graph, made->image, &finest, logits);
     made->logits = logits[0];
     RVX_TRY(rvx__graph_status(made->graph, error));
@@ -152,6 +152,16 @@ static int64_t flip(int64_t i, int64_t extent, bool flipped)
     return flipped ? extent - 1 - i : i;
 }
 
+/* `channels` values of one voxel, or zeros where `from` is NULL, at element `at` of the input. */
+static void put_voxel(const rvx_tensor *input, int64_t at, const float *from, int64_t channels)
+{
+    for (int64_t c = 0; c < channels; c++)
+        if (input->dtype == RVX_BF16)
+            ((uint16_t *)input->data)[at + c] = from ? rvx__bf16_of(from[c]) : 0;
+        else
+            rvx__f32(input)[at + c] = from ? from[c] : 0;
+}
+
 /* Copies the tile at start[] from the image into the network's input, flipped, zero outside. */
 static void load_tile(const rvx_inference *inference, const tiling *tiles, const float *image,
                       const int64_t start[3], const bool flips[3])
@@ -164,16 +174,14 @@ static void load_tile(const rvx_inference *inference, const tiling *tiles, const
         for (int64_t y = 0; y < axis[1].patch; y++) {
             int64_t sz = start[0] + flip(z, axis[0].patch, flips[0]) - axis[0].pad;
             int64_t sy = start[1] + flip(y, axis[1].patch, flips[1]) - axis[1].pad;
-            float *row = rvx__f32(&input) + (z * axis[1].patch + y) * axis[2].patch * input.pitch;
+            int64_t row = (z * axis[1].patch + y) * axis[2].patch * input.pitch;
             bool inside = sz >= 0 && sz < axis[0].image && sy >= 0 && sy < axis[1].image;
             for (int64_t x = 0; x < axis[2].patch; x++) {
                 int64_t sx = start[2] + flip(x, axis[2].patch, flips[2]) - axis[2].pad;
-                if (inside && sx >= 0 && sx < axis[2].image)
-                    memcpy(row + x * input.pitch,
-                           image + ((sz * axis[1].image + sy) * axis[2].image + sx) * c,
-                           (size_t)c * sizeof(float));
-                else
-                    memset(row + x * input.pitch, 0, (size_t)c * sizeof(float));
+                bool there = inside && sx >= 0 && sx < axis[2].image;
+                const float *from =
+                    there ? image + ((sz * axis[1].image + sy) * axis[2].image + sx) * c : NULL;
+                put_voxel(&input, row + x * input.pitch, from, c);
             }
         }
 }

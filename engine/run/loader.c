@@ -3,18 +3,25 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-enum { BATCHES = 3 }; /* one in use, one ready, one being drawn */
+enum { BATCHES = 2, WHOLE_BYTES_MAX = 64 << 20 };
+
+typedef struct batch {
+    void *image;
+    uint8_t *labels;
+} batch;
 
 struct rvx_loader {
-    const rvx_recipe *recipe;
-    const rvx_case *cases;
-    int64_t case_count, patch[3], step;
-    rvx_batch batches[BATCHES];
-    float *temporary;
+    rvx_sampler sampler;
+    int64_t step, count;       /* of the first batch; samples of a batch */
+    int64_t voxels;            /* of a batch */
+    int64_t image_bytes, held; /* of a batch; of the loader */
+    batch batches[BATCHES];
+    float *temporary;     /* NULL: the caller's idle memory serves */
     int64_t drawn, taken; /* batches finished by the thread, handed to the caller */
-    bool stopping, started;
+    bool threaded, stopping, started;
     double wait_seconds;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -28,15 +35,12 @@ static double now_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void draw_batch(rvx_loader *loader, int64_t number)
+static void draw_batch(const rvx_loader *loader, int64_t number, void *image, uint8_t *labels)
 {
-    rvx_batch *batch = &loader->batches[number % BATCHES];
-    int64_t voxels = loader->patch[0] * loader->patch[1] * loader->patch[2];
-    for (int64_t i = 0; i < loader->recipe->patch.batch; i++)
-        rvx__sample_draw(batch->image + i * voxels * loader->recipe->network.in_channels,
-                         batch->labels + i * voxels, loader->temporary, loader->recipe,
-                         loader->patch, loader->cases, loader->case_count, loader->step + number,
-                         i);
+    for (int64_t i = 0; i < loader->count; i++)
+        rvx__sample_draw(&loader->sampler,
+                         (char *)image + i * (loader->image_bytes / loader->count),
+                         labels + i * (loader->voxels / loader->count), loader->step + number, i);
 }
 
 static void *work(void *argument)
@@ -44,14 +48,14 @@ static void *work(void *argument)
     rvx_loader *loader = argument;
     pthread_mutex_lock(&loader->mutex);
     while (!loader->stopping) {
-        /* The batch that was taken last is still in use. */
-        if (loader->drawn - loader->taken >= BATCHES - 1) {
+        if (loader->drawn - loader->taken >= BATCHES) {
             pthread_cond_wait(&loader->changed, &loader->mutex);
             continue;
         }
         int64_t number = loader->drawn;
+        const batch *b = &loader->batches[number % BATCHES];
         pthread_mutex_unlock(&loader->mutex);
-        draw_batch(loader, number);
+        draw_batch(loader, number, b->image, b->labels);
         pthread_mutex_lock(&loader->mutex);
         loader->drawn++;
         pthread_cond_broadcast(&loader->changed);
@@ -60,9 +64,24 @@ static void *work(void *argument)
     return NULL;
 }
 
-rvx_status rvx__loader_create(rvx_loader **loader, const rvx_recipe *recipe, const int64_t patch[3],
-                              const rvx_case *cases, int64_t case_count, int64_t first_step,
-                              rvx_error *error)
+static bool allocate(rvx_loader *loader, int64_t temporary_bytes, void *idle)
+{
+    loader->sampler.temporary = idle;
+    if (!idle) {
+        loader->held = temporary_bytes;
+        loader->sampler.temporary = loader->temporary = malloc((size_t)temporary_bytes);
+    }
+    bool complete = loader->sampler.temporary != NULL;
+    for (int b = 0; b < BATCHES && loader->threaded; b++) {
+        loader->batches[b].image = malloc((size_t)loader->image_bytes);
+        loader->batches[b].labels = malloc((size_t)loader->voxels);
+        loader->held += loader->image_bytes + loader->voxels;
+        complete &= loader->batches[b].image && loader->batches[b].labels;
+    }
+    return complete;
+}
+
+rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *o, rvx_error *error)
 {
     *loader = NULL;
     rvx_loader *made = calloc(1, sizeof *made);
@@ -70,44 +89,73 @@ rvx_status rvx__loader_create(rvx_loader **loader, const rvx_recipe *recipe, con
         return rvx__fail(error, RVX_ERROR_MEMORY, "loader: out of memory");
     pthread_mutex_init(&made->mutex, NULL);
     pthread_cond_init(&made->changed, NULL);
-    made->recipe = recipe;
-    made->cases = cases;
-    made->case_count = case_count;
-    made->step = first_step;
-    int64_t voxels = recipe->patch.batch;
-    for (int a = 0; a < 3; a++)
-        voxels *= made->patch[a] = patch[a];
-    made->temporary =
-        malloc((size_t)rvx__sample_temporary_floats(recipe, patch) * sizeof *made->temporary);
-    bool complete = made->temporary != NULL;
-    for (int b = 0; b < BATCHES; b++) {
-        made->batches[b].image =
-            malloc((size_t)(voxels * recipe->network.in_channels) * sizeof(float));
-        made->batches[b].labels = malloc((size_t)voxels);
-        complete &= made->batches[b].image && made->batches[b].labels;
-    }
-    if (!complete || pthread_create(&made->thread, NULL, work, made) != 0) {
+    made->sampler = (rvx_sampler){.recipe = o->recipe,
+                                  .patch = {o->patch[0], o->patch[1], o->patch[2]},
+                                  .cases = o->cases,
+                                  .case_count = o->case_count,
+                                  .dtype = o->dtype,
+                                  .threads = 1};
+    made->step = o->first_step;
+    made->count = o->recipe->patch.batch;
+    made->voxels = made->count * o->patch[0] * o->patch[1] * o->patch[2];
+    made->image_bytes = made->voxels * o->recipe->network.in_channels * rvx__dtype_bytes(o->dtype);
+    int64_t temporary = rvx__sample_temporary_floats(o->recipe, o->patch) * (int64_t)sizeof(float);
+    int64_t threaded = temporary + BATCHES * (made->image_bytes + made->voxels);
+    made->threaded = !o->recipe->patch.whole || threaded <= WHOLE_BYTES_MAX;
+    bool idle = !made->threaded && o->idle && o->idle_bytes >= temporary;
+    if (!made->threaded)
+        made->sampler.threads = o->threads;
+    if (!allocate(made, temporary, idle ? o->idle : NULL) ||
+        (made->threaded && pthread_create(&made->thread, NULL, work, made) != 0)) {
+        double wanted = (double)(made->threaded ? threaded : temporary) / 0x1p30;
         rvx__loader_free(made);
-        return rvx__fail(error, RVX_ERROR_MEMORY, "loader: no memory or thread for batches");
+        return rvx__fail(error, RVX_ERROR_MEMORY, "loader: no thread, or no %.2f GiB, for batches",
+                         wanted);
     }
-    made->started = true;
+    made->started = made->threaded;
     *loader = made;
     return RVX_OK;
 }
 
-const rvx_batch *rvx__loader_next(rvx_loader *loader)
+void rvx__loader_next(rvx_loader *loader, void *image, uint8_t *labels)
 {
     double start = now_seconds();
+    if (!loader->threaded) {
+        draw_batch(loader, loader->taken++, image, labels);
+        loader->wait_seconds += now_seconds() - start;
+        return;
+    }
     pthread_mutex_lock(&loader->mutex);
     while (loader->drawn == loader->taken)
         pthread_cond_wait(&loader->changed, &loader->mutex);
-    const rvx_batch *batch = &loader->batches[loader->taken % BATCHES];
+    const batch *b = &loader->batches[loader->taken % BATCHES];
+    pthread_mutex_unlock(&loader->mutex); /* the thread leaves it alone until it is taken */
+    loader->wait_seconds += now_seconds() - start;
+    memcpy(image, b->image, (size_t)loader->image_bytes);
+    memcpy(labels, b->labels, (size_t)loader->voxels);
+    pthread_mutex_lock(&loader->mutex);
     loader->taken++;
     pthread_cond_broadcast(&loader->changed);
     pthread_mutex_unlock(&loader->mutex);
-    loader->wait_seconds += now_seconds() - start;
-    return batch;
 }
+
+void rvx__labels_shrink(rvx_tensor out, const rvx_tensor *fine)
+{
+    uint8_t *target = out.data;
+    const uint8_t *labels = fine->data;
+    rvx_shape s = out.shape, f = fine->shape;
+    for (int64_t n = 0; n < s.n; n++)
+        for (int64_t z = 0; z < s.d; z++)
+            for (int64_t y = 0; y < s.h; y++)
+                for (int64_t x = 0; x < s.w; x++) {
+                    int64_t fz = (2 * z + 1) * f.d / (2 * s.d);
+                    int64_t fy = (2 * y + 1) * f.h / (2 * s.h);
+                    int64_t fx = (2 * x + 1) * f.w / (2 * s.w);
+                    *target++ = labels[((n * f.d + fz) * f.h + fy) * f.w + fx];
+                }
+}
+
+int64_t rvx__loader_bytes(const rvx_loader *loader) { return loader->held; }
 
 double rvx__loader_wait_seconds(const rvx_loader *loader) { return loader->wait_seconds; }
 

@@ -1,6 +1,8 @@
-/* The loader: a thread that draws the samples of the next step while the network works on this one.
- * Owns: two batches and the thread. Invariant: batches come in step order and hold what
- * rvx__sample_draw gives for that step, whatever the timing. */
+/* The loader: the samples of the next step. Owns: the thread that draws them while the network
+ * works on this one, and two batches; or, where samples are whole volumes too large to hold once
+ * more, nothing: they are drawn between the steps, in memory that the step does not use then.
+ * Invariant: batches come in step order and hold what rvx__sample_draw gives for that step,
+ * whatever the timing and wherever they are drawn. */
 #ifndef RVX_LOADER_H
 #define RVX_LOADER_H
 
@@ -8,17 +10,27 @@
 
 typedef struct rvx_loader rvx_loader;
 
-typedef struct rvx_batch {
-    float *image;    /* [n][d][h][w][channels] */
-    uint8_t *labels; /* [n][d][h][w] */
-} rvx_batch;
+/* The recipe, the cases and what they point to must outlive the loader. */
+typedef struct rvx_loader_options {
+    const rvx_recipe *recipe;
+    int64_t patch[3]; /* d, h, w */
+    const rvx_case *cases;
+    int64_t case_count, first_step;
+    rvx_dtype dtype; /* of images: RVX_F32 or RVX_BF16 */
+    void *idle;      /* memory that nobody uses while rvx__loader_next runs; NULL is legal */
+    int64_t idle_bytes;
+    int threads; /* for what is drawn between the steps */
+} rvx_loader_options;
 
-/* The cases, the recipe and what they point to must outlive the loader. patch: d, h, w. */
-rvx_status rvx__loader_create(rvx_loader **loader, const rvx_recipe *recipe, const int64_t patch[3],
-                              const rvx_case *cases, int64_t case_count, int64_t first_step,
+rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *options,
                               rvx_error *error);
-/* The batch of the next step; valid until the next call. Waits until it is ready. */
-const rvx_batch *rvx__loader_next(rvx_loader *loader);
+/* The batch of the next step: image [n][d][h][w][channels], labels [n][d][h][w]. Waits until it is
+ * ready. */
+void rvx__loader_next(rvx_loader *loader, void *image, uint8_t *labels);
+/* Targets of a coarser grid: nearest voxel with half-pixel centres, as nnU-Net samples them. */
+void rvx__labels_shrink(rvx_tensor out, const rvx_tensor *fine);
+/* What the loader itself holds. */
+int64_t rvx__loader_bytes(const rvx_loader *loader);
 double rvx__loader_wait_seconds(const rvx_loader *loader); /* spent waiting so far */
 void rvx__loader_free(rvx_loader *loader);                 /* NULL is legal */
 

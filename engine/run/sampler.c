@@ -152,43 +152,53 @@ static void read_between(float *out, int64_t channel_stride, uint8_t *label, con
     }
 }
 
-/* Cuts the patch: planes[c][d][h][w] and labels. */
-static void cut(float *planes, uint8_t *labels, const placement *p, const int64_t patch[3],
-                const rvx_case *one)
+/* One row of the patch, from voxel i on: planes[c][d][h][w] and labels. */
+static void cut_row(float *planes, uint8_t *labels, const placement *p, const int64_t patch[3],
+                    const rvx_case *one, int64_t z, int64_t y)
 {
     const rvx_shape s = one->shape;
-    int64_t stride = patch[0] * patch[1] * patch[2], i = 0;
+    int64_t stride = patch[0] * patch[1] * patch[2], i = (z * patch[1] + y) * patch[2];
+    for (int64_t x = 0; x < patch[2]; x++, i++) {
+        int64_t voxel[3] = {z, y, x};
+        for (int a = 0; a < 3; a++)
+            voxel[a] = p->flip[a] ? patch[a] - 1 - voxel[a] : voxel[a];
+        if (p->whole_voxels) {
+            int64_t sz = voxel[0] + p->start[0], sy = voxel[1] + p->start[1],
+                    sx = voxel[2] + p->start[2];
+            bool inside = sz >= 0 && sz < s.d && sy >= 0 && sy < s.h && sx >= 0 && sx < s.w;
+            int64_t source = inside ? (sz * s.h + sy) * s.w + sx : 0;
+            labels[i] = inside ? one->labels[source] : 0;
+            for (int64_t c = 0; c < s.c; c++)
+                planes[c * stride + i] = inside ? one->image[source * s.c + c] : 0;
+        } else {
+            double at[3];
+            for (int a = 0; a < 3; a++) {
+                at[a] = p->centre[a];
+                for (int b = 0; b < 3; b++)
+                    at[a] += p->matrix[a][b] * ((double)voxel[b] - p->middle[b]);
+            }
+            read_between(planes + i, stride, labels + i, one, at);
+        }
+    }
+}
+
+static void cut(float *planes, uint8_t *labels, const placement *p, const int64_t patch[3],
+                const rvx_case *one, int threads)
+{
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t z = 0; z < patch[0]; z++)
         for (int64_t y = 0; y < patch[1]; y++)
-            for (int64_t x = 0; x < patch[2]; x++, i++) {
-                int64_t voxel[3] = {z, y, x};
-                for (int a = 0; a < 3; a++)
-                    voxel[a] = p->flip[a] ? patch[a] - 1 - voxel[a] : voxel[a];
-                if (p->whole_voxels) {
-                    int64_t sz = voxel[0] + p->start[0], sy = voxel[1] + p->start[1],
-                            sx = voxel[2] + p->start[2];
-                    bool inside = sz >= 0 && sz < s.d && sy >= 0 && sy < s.h && sx >= 0 && sx < s.w;
-                    int64_t source = inside ? (sz * s.h + sy) * s.w + sx : 0;
-                    labels[i] = inside ? one->labels[source] : 0;
-                    for (int64_t c = 0; c < s.c; c++)
-                        planes[c * stride + i] = inside ? one->image[source * s.c + c] : 0;
-                } else {
-                    double at[3];
-                    for (int a = 0; a < 3; a++) {
-                        at[a] = p->centre[a];
-                        for (int b = 0; b < 3; b++)
-                            at[a] += p->matrix[a][b] * ((double)voxel[b] - p->middle[b]);
-                    }
-                    read_between(planes + i, stride, labels + i, one, at);
-                }
-            }
+            cut_row(planes, labels, p, patch, one, z, y);
 }
 
 /* Intensity transforms in nnU-Net's order. Probabilities are per sample, then per channel where
  * given. */
-static void change_intensity(float *plane, float *temporary, const rvx_recipe *recipe,
-                             const int64_t patch[3], const bool applies[7], rvx_random *random)
+static void change_intensity(float *plane, const rvx_sampler *sampler, const bool applies[7],
+                             rvx_random *random)
 {
+    const rvx_recipe *recipe = sampler->recipe;
+    const int64_t *patch = sampler->patch;
+    float *temporary = sampler->temporary;
     rvx_extent extent = {patch[0], patch[1], patch[2]};
     int64_t count = patch[0] * patch[1] * patch[2];
     const rvx_transform *const t[7] = {
@@ -205,7 +215,7 @@ static void change_intensity(float *plane, float *temporary, const rvx_recipe *r
             rvx__augment_noise(plane, count, amount, random);
             break;
         case 1:
-            rvx__augment_blur(plane, temporary, extent, amount);
+            rvx__augment_blur(plane, temporary, extent, amount, sampler->threads);
             break;
         case 2:
             rvx__augment_brightness(plane, count, amount);
@@ -214,7 +224,7 @@ static void change_intensity(float *plane, float *temporary, const rvx_recipe *r
             rvx__augment_contrast(plane, count, amount);
             break;
         case 4:
-            rvx__augment_low_resolution(plane, temporary, extent, amount);
+            rvx__augment_low_resolution(plane, temporary, extent, amount, sampler->threads);
             break;
         default:
             rvx__augment_gamma(plane, count, amount, i == 5);
@@ -222,17 +232,33 @@ static void change_intensity(float *plane, float *temporary, const rvx_recipe *r
     }
 }
 
-void rvx__sample_draw(float *image, uint8_t *labels, float *temporary, const rvx_recipe *recipe,
-                      const int64_t patch[3], const rvx_case *cases, int64_t case_count,
-                      int64_t step, int64_t index)
+/* From planes to voxels. */
+static void interleave(void *image, const float *planes, int64_t count, int64_t channels,
+                       rvx_dtype dtype, int threads)
 {
+    float *f32 = image;
+    uint16_t *bf16 = image;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < channels; c++)
+            if (dtype == RVX_BF16)
+                bf16[i * channels + c] = rvx__bf16_of(planes[c * count + i]);
+            else
+                f32[i * channels + c] = planes[c * count + i];
+}
+
+void rvx__sample_draw(const rvx_sampler *sampler, void *image, uint8_t *labels, int64_t step,
+                      int64_t index)
+{
+    const rvx_recipe *recipe = sampler->recipe;
+    const int64_t *patch = sampler->patch;
     rvx_random random = {.seed = (uint64_t)recipe->training.seed,
                          .stream = 0x5A4D504Cu ^ ((uint64_t)step << 20) ^ ((uint64_t)index << 56)};
-    const rvx_case *one = &cases[rvx__random_below(&random, case_count)];
+    const rvx_case *one = &sampler->cases[rvx__random_below(&random, sampler->case_count)];
     placement p = place(&random, recipe, patch, one);
     int64_t channels = recipe->network.in_channels, count = patch[0] * patch[1] * patch[2];
-    float *planes = temporary + count;
-    cut(planes, labels, &p, patch, one);
+    float *planes = sampler->temporary + count;
+    cut(planes, labels, &p, patch, one, sampler->threads);
     const double odds[7] = {recipe->augmentation.noise.probability,
                             recipe->augmentation.blur.probability,
                             recipe->augmentation.brightness.probability,
@@ -244,8 +270,6 @@ void rvx__sample_draw(float *image, uint8_t *labels, float *temporary, const rvx
     for (int i = 0; i < 7; i++)
         applies[i] = chance(&random, odds[i]);
     for (int64_t c = 0; c < channels; c++)
-        change_intensity(planes + c * count, temporary, recipe, patch, applies, &random);
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < channels; c++)
-            image[i * channels + c] = planes[c * count + i];
+        change_intensity(planes + c * count, sampler, applies, &random);
+    interleave(image, planes, count, channels, sampler->dtype, sampler->threads);
 }

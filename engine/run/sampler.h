@@ -8,13 +8,22 @@
 #include "engine/run/recipe.h"
 #include "engine/volume/preprocess.h"
 
+typedef struct rvx_sampler {
+    const rvx_recipe *recipe;
+    int64_t patch[3]; /* d, h, w */
+    const rvx_case *cases;
+    int64_t case_count;
+    rvx_dtype dtype;  /* of images: RVX_F32, or RVX_BF16 rounded from it */
+    float *temporary; /* rvx__sample_temporary_floats */
+    int threads;      /* the sample does not depend on it */
+} rvx_sampler;
+
 /* Floats of temporary memory that a draw needs. */
 int64_t rvx__sample_temporary_floats(const rvx_recipe *recipe, const int64_t patch[3]);
 
-/* Draws sample `index` of `step`. patch: d, h, w. image: [d][h][w][channels]; labels: [d][h][w].
- * Outside the case the image is 0 and the label is 0. */
-void rvx__sample_draw(float *image, uint8_t *labels, float *temporary, const rvx_recipe *recipe,
-                      const int64_t patch[3], const rvx_case *cases, int64_t case_count,
-                      int64_t step, int64_t index);
+/* Draws sample `index` of `step`. image: [d][h][w][channels]; labels: [d][h][w]. Outside the case
+ * the image is 0 and the label is 0. */
+void rvx__sample_draw(const rvx_sampler *sampler, void *image, uint8_t *labels, int64_t step,
+                      int64_t index);
 
 #endif

@@ -194,6 +194,28 @@ int64_t rvx__session_parameter_floats(const rvx_session *session)
     return session->plan->trained_bytes / (int64_t)sizeof(float);
 }
 
+void *rvx__session_idle(const rvx_session *session, int64_t *bytes)
+{
+    const rvx_plan *plan = session->plan;
+    int blocks = plan->options.loss_count > 0 ? 2 + plan->options.optimizer_slots : 1;
+    int64_t used = blocks * plan->parameter_bytes, channel;
+    for (int32_t i = 0; i < plan->instance_count; i++) {
+        const rvx_instance *instance = &plan->instances[i];
+        bool kept =
+            instance->persistent ||
+            (plan->graph->values[instance->value].kind != RVX_VALUE_RESULT && !instance->gradient);
+        if (!kept || instance->buffer < 0)
+            continue;
+        int32_t root = rvx__plan_root(plan, instance->buffer, &channel);
+        const rvx_buffer *buffer = &plan->buffers[rvx__plan_memory(plan, root)];
+        if (buffer->offset + buffer->bytes > used)
+            used = buffer->offset + buffer->bytes;
+    }
+    used = (used + 63) / 64 * 64;
+    *bytes = used < session->arena_bytes ? session->arena_bytes - used : 0;
+    return *bytes ? session->arena + used : NULL;
+}
+
 int64_t rvx__session_overflow(const rvx_session *session, const char **name)
 {
     const rvx_graph *graph = session->plan->graph;

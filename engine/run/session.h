@@ -28,6 +28,10 @@ float *rvx__session_slot(const rvx_session *session, int slot);
 int64_t rvx__session_parameter_floats(const rvx_session *session);
 const rvx_plan *rvx__session_plan(const rvx_session *session);
 
+/* Memory of the arena that holds nothing from one run to the next: free for use between runs, and
+ * overwritten by each. `bytes` receives its size, which may be 0. */
+void *rvx__session_idle(const rvx_session *session, int64_t *bytes);
+
 /* Values that did not fit the 16 bits of a stream since the session was created; `name` (may be
  * NULL) becomes the node that lost the most, untouched where none did. */
 int64_t rvx__session_overflow(const rvx_session *session, const char **name);

@@ -289,36 +289,36 @@ cleanup:
 /* ---- steps -------------------------------------------------------------------------------------
  */
 
-/* Targets of a coarser grid: nearest voxel with half-pixel centres, as nnU-Net samples them. */
-static void shrink_labels(rvx_tensor out, const uint8_t *labels, const int64_t patch[3])
+/* The batch of the step at hand, straight into the network's inputs. */
+static void fill_inputs(trainer *t)
 {
-    uint8_t *target = out.data;
-    rvx_shape s = out.shape;
-    for (int64_t n = 0; n < s.n; n++)
-        for (int64_t z = 0; z < s.d; z++)
-            for (int64_t y = 0; y < s.h; y++)
-                for (int64_t x = 0; x < s.w; x++) {
-                    int64_t fz = (2 * z + 1) * patch[0] / (2 * s.d);
-                    int64_t fy = (2 * y + 1) * patch[1] / (2 * s.h);
-                    int64_t fx = (2 * x + 1) * patch[2] / (2 * s.w);
-                    *target++ = labels[((n * patch[0] + fz) * patch[1] + fy) * patch[2] + fx];
-                }
+    const rvx_supervision *supervision = &t->step_plan.supervision;
+    rvx_tensor image = rvx__session_tensor(t->session, t->step_plan.image);
+    rvx_tensor finest = rvx__session_tensor(t->session, supervision->labels[0]);
+    rvx__loader_next(t->loader, image.data, finest.data);
+    for (int i = 1; i < supervision->count; i++)
+        rvx__labels_shrink(rvx__session_tensor(t->session, supervision->labels[i]), &finest);
+    rvx__dropout_training(t->session, (uint64_t)t->recipe->training.seed, t->step);
 }
 
-static void upload(trainer *t, const rvx_batch *batch)
+static rvx_status open_loader(trainer *t, rvx_error *error)
 {
-    rvx_tensor image = rvx__session_tensor(t->session, t->step_plan.image);
-    memcpy(image.data, batch->image, (size_t)rvx__shape_count(image.shape) * sizeof(float));
-    for (int i = 0; i < t->step_plan.supervision.count; i++)
-        shrink_labels(rvx__session_tensor(t->session, t->step_plan.supervision.labels[i]),
-                      batch->labels, t->patch);
-    rvx__dropout_training(t->session, (uint64_t)t->recipe->training.seed, t->step);
+    rvx_loader_options options = {.recipe = t->recipe,
+                                  .patch = {t->patch[0], t->patch[1], t->patch[2]},
+                                  .cases = t->cases,
+                                  .case_count = t->train_names.count,
+                                  .first_step = t->step,
+                                  .dtype =
+                                      rvx__session_tensor(t->session, t->step_plan.image).dtype,
+                                  .threads = t->job->threads};
+    options.idle = rvx__session_idle(t->session, &options.idle_bytes);
+    return rvx__loader_create(&t->loader, &options, error);
 }
 
 static rvx_status train_step(trainer *t, rvx_error *error)
 {
     double start = now_seconds(), loss = 0;
-    upload(t, rvx__loader_next(t->loader));
+    fill_inputs(t);
     rvx_status status = rvx__session_run(t->session, poll_work, t, error);
     if (status != RVX_OK)
         return status;
@@ -464,8 +464,7 @@ rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
     RVX_TRY(load_cases(&t, error));
     RVX_TRY(build_session(&t, error));
     RVX_TRY(open_run(&t, error));
-    RVX_TRY(rvx__loader_create(&t.loader, t.recipe, t.patch, t.cases, t.train_names.count, t.step,
-                               error));
+    RVX_TRY(open_loader(&t, error));
     t.started = now_seconds();
     t.first_step = t.step;
     RVX_TRY(train_all(&t, error));

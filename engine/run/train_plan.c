@@ -34,7 +34,7 @@ static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64
     rvx__graph_set_storage(out->graph, (rvx_dtype)recipe->memory.storage);
     rvx__graph_set_streams(out->graph, rvx__recipe_streams(recipe), (int)recipe->memory.grid_log2);
     rvx_shape shape = {batch, patch[0], patch[1], patch[2], recipe->network.in_channels};
-    out->image = rvx__input(out->graph, "image", shape, RVX_F32);
+    out->image = rvx__input(out->graph, "image", shape, (rvx_dtype)recipe->memory.storage);
     int count = job->model->build(out->graph, out->image, &job->config, logits);
     rvx_loss loss = {.ignore_label = (int)recipe->loss.ignore_label,
                      .include_background = recipe->loss.include_background,

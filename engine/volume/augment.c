@@ -35,8 +35,9 @@ void rvx__augment_noise(float *voxels, int64_t count, float variance, rvx_random
 
 /* One axis of the blur: `step` between neighbours, `length` voxels a line. */
 static void blur_axis(float *out, const float *in, rvx_extent e, int64_t step, int64_t length,
-                      const float *weights, int64_t radius)
+                      const float *weights, int64_t radius, int threads)
 {
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < e.d * e.h * e.w; i++) {
         int64_t position = i / step % length;
         float sum = 0;
@@ -49,7 +50,7 @@ static void blur_axis(float *out, const float *in, rvx_extent e, int64_t step, i
     }
 }
 
-void rvx__augment_blur(float *voxels, float *temporary, rvx_extent e, float sigma)
+void rvx__augment_blur(float *voxels, float *temporary, rvx_extent e, float sigma, int threads)
 {
     enum { RADIUS_MAX = 16 };
     int64_t radius = (int64_t)ceilf(4 * sigma);
@@ -59,9 +60,9 @@ void rvx__augment_blur(float *voxels, float *temporary, rvx_extent e, float sigm
         total += weights[k + radius] = expf(-0.5f * (float)(k * k) / (sigma * sigma));
     for (int64_t k = 0; k <= 2 * radius; k++)
         weights[k] /= total;
-    blur_axis(temporary, voxels, e, 1, e.w, weights, radius);
-    blur_axis(voxels, temporary, e, e.w, e.h, weights, radius);
-    blur_axis(temporary, voxels, e, e.h * e.w, e.d, weights, radius);
+    blur_axis(temporary, voxels, e, 1, e.w, weights, radius, threads);
+    blur_axis(voxels, temporary, e, e.w, e.h, weights, radius, threads);
+    blur_axis(temporary, voxels, e, e.h * e.w, e.d, weights, radius, threads);
     memcpy(voxels, temporary, (size_t)(e.d * e.h * e.w) * sizeof *voxels);
 }
 
@@ -97,7 +98,8 @@ static int64_t neighbour(float position, int64_t count, float *fraction)
     return low;
 }
 
-void rvx__augment_low_resolution(float *voxels, float *temporary, rvx_extent e, float zoom)
+void rvx__augment_low_resolution(float *voxels, float *temporary, rvx_extent e, float zoom,
+                                 int threads)
 {
     int64_t full[3] = {e.d, e.h, e.w}, small[3];
     for (int a = 0; a < 3; a++) {
@@ -105,6 +107,7 @@ void rvx__augment_low_resolution(float *voxels, float *temporary, rvx_extent e, 
         small[a] = small[a] < 1 ? 1 : small[a];
     }
     /* Coarse voxel i shows the fine voxel under its centre. */
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t z = 0; z < small[0]; z++)
         for (int64_t y = 0; y < small[1]; y++)
             for (int64_t x = 0; x < small[2]; x++) {
@@ -114,6 +117,7 @@ void rvx__augment_low_resolution(float *voxels, float *temporary, rvx_extent e, 
                 temporary[(z * small[1] + y) * small[2] + x] = voxels[(fz * e.h + fy) * e.w + fx];
             }
     int64_t row = small[2], plane = small[1] * small[2];
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t z = 0; z < e.d; z++) {
         float tz, ty, tx;
         int64_t lz =

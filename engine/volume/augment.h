@@ -15,13 +15,16 @@ typedef struct rvx_extent {
 
 /* Adds Gaussian noise whose variance is `variance`. */
 void rvx__augment_noise(float *voxels, int64_t count, float variance, rvx_random *random);
-/* Gaussian blur, `sigma` in voxels, edge replicated. temporary: as many floats as the patch. */
-void rvx__augment_blur(float *voxels, float *temporary, rvx_extent extent, float sigma);
+/* Gaussian blur, `sigma` in voxels, edge replicated. temporary: as many floats as the patch.
+ * The result does not depend on the threads; nor that of low resolution. */
+void rvx__augment_blur(float *voxels, float *temporary, rvx_extent extent, float sigma,
+                       int threads);
 void rvx__augment_brightness(float *voxels, int64_t count, float factor);
 /* Stretches around the mean, then clips to the old range. */
 void rvx__augment_contrast(float *voxels, int64_t count, float factor);
 /* Down by `zoom` (nearest), up again (linear): what a coarser scan would have shown. */
-void rvx__augment_low_resolution(float *voxels, float *temporary, rvx_extent extent, float zoom);
+void rvx__augment_low_resolution(float *voxels, float *temporary, rvx_extent extent, float zoom,
+                                 int threads);
 /* x^gamma on the patch's own range, mean and deviation restored; inverted: on -x. */
 void rvx__augment_gamma(float *voxels, int64_t count, float gamma, bool inverted);
 
