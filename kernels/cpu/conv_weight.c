@@ -85,8 +85,10 @@ static choice choose(const work *w)
         return (choice){.kernel = {NULL, w->g.stride[2] == 1 ? block_stride_one : block_stride_two},
                         .vectors = 1,
                         .three_taps = true};
+    /* Threes do the least work, pairs divide evenly among vectors and threads. */
+    const bool pairs = vectors == 4 || (RVX_LANES == 16 && vectors % 4 == 0);
     return (choice){.kernel = {NULL, block_one_tap_1, block_one_tap_2, block_one_tap_3},
-                    .vectors = vectors == 4 ? 2 : smaller(vectors, 3)};
+                    .vectors = pairs ? 2 : smaller(vectors, 3)};
 }
 
 /* Writes zeros for one (kz, ky) that no row of the first tile links. */
@@ -222,6 +224,7 @@ static void run_pieces(const work *w, float *scratch)
     const rvx__conv_weight_plan *plan = &w->plan;
     const choice how = choose(w);
     const int64_t channels_in = w->x.shape.c, channels_out = w->dy.shape.c;
+    const int64_t vectors = divide_up(channels_out, RVX_LANES);
     float *const tiles = scratch + plan->pieces * plan->partial_floats;
     float *const gradient[2] = {rvx__f32(&call->grad_in[1]), rvx__f32(&call->grad_in[2])};
 #pragma omp parallel num_threads(call->threads)
@@ -239,7 +242,7 @@ static void run_pieces(const work *w, float *scratch)
                 tile_open(&t, w, i);
                 tile_point(&t, w, x, dy);
                 tile_pack_x(w, &t, x, 0, tile_x_rows(w, &t));
-                pack_dy(w, &t, dy, 0, tile_dy_rows(w, &t));
+                pack_dy(w, &t, dy, (range){0, tile_dy_rows(w, &t)}, (range){0, vectors});
                 for (int64_t co = 0; gradient[1] && co < channels_out; co += RVX_LANES)
                     run_bias(w, &t, bias, i > first, co);
                 for (int64_t co = 0; gradient[0] && co < channels_out;
@@ -266,7 +269,13 @@ static void run_pieces(const work *w, float *scratch)
     }
 }
 
-/* All threads on one tile after another, each with its own channels: for large weights. */
+static range share(int64_t count, int64_t index, int64_t of)
+{
+    return (range){count * index / of, count * (index + 1) / of};
+}
+
+/* All threads on one tile after another, each with its own channels: for large weights. A thread
+ * packs the channels of dy that it reads, or most of them, so that they are in its own cache. */
 static void run_channels(const work *w, float *scratch)
 {
     const rvx_call *call = w->call;
@@ -274,6 +283,8 @@ static void run_channels(const work *w, float *scratch)
     float *const x = scratch, *const dy = scratch + w->plan.x_floats;
     float *const dw = rvx__f32(&call->grad_in[1]), *const bias = rvx__f32(&call->grad_in[2]);
     const int64_t blocks = divide_up(w->x.shape.c, BLOCK_CI);
+    const int64_t vectors = divide_up(w->dy.shape.c, RVX_LANES);
+    const int64_t spans = smaller(call->threads, vectors), parts = divide_up(call->threads, spans);
     const int64_t groups = divide_up(w->dy.shape.c, how.vectors * RVX_LANES);
 #pragma omp parallel num_threads(call->threads)
     for (int64_t i = 0; i < w->plan.tiles; i++) {
@@ -285,15 +296,15 @@ static void run_channels(const work *w, float *scratch)
         for (int64_t r = 0; r < x_rows; r++)
             tile_pack_x(w, &t, x, r, r + 1);
 #pragma omp for schedule(static)
-        for (int64_t r = 0; r < dy_rows; r++)
-            pack_dy(w, &t, dy, r, r + 1);
+        for (int64_t j = 0; j < spans * parts; j++)
+            pack_dy(w, &t, dy, share(dy_rows, j % parts, parts), share(vectors, j / parts, spans));
         if (bias) {
 #pragma omp for schedule(static) nowait
             for (int64_t co = 0; co < w->dy.shape.c; co += RVX_LANES)
                 run_bias(w, &t, bias, i > 0 || call->accumulate & 4, co);
         }
         if (dw) {
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(static)
             for (int64_t job = 0; job < groups * blocks; job++)
                 run_block(w, &t, &how, dw, i > 0 || call->accumulate & 2, job % blocks * BLOCK_CI,
                           job / blocks * how.vectors * RVX_LANES);

@@ -219,15 +219,16 @@ ALWAYS_INLINE void pack_dy_row(const work *w, float *to, int64_t offset, const b
         rvx__store(to + x * RVX_LANES, lanes_load(&w->dy, bf16, offset + x * w->dy.pitch, count));
 }
 
-/* Output rows [first, last) of the tile: [co / lanes][z][y][x][lanes], zeros after the last
- * channel. */
-static void pack_dy(const work *w, const tile *t, float *to, int64_t first, int64_t last)
+/* Output rows and vectors of channels of the tile: [co / lanes][z][y][x][lanes], zeros after the
+ * last channel. */
+static void pack_dy(const work *w, const tile *t, float *to, range packed, range vectors)
 {
     const int64_t rows = t->out_y.end - t->out_y.begin;
-    for (int64_t r = first; r < last; r++) {
+    const int64_t end = smaller(vectors.end * RVX_LANES, w->dy.shape.c);
+    for (int64_t r = packed.begin; r < packed.end; r++) {
         const int64_t offset =
             row_offset(&w->dy, t->n, t->out_z.begin + r / rows, t->out_y.begin + r % rows);
-        for (int64_t c = 0; c < w->dy.shape.c; c += RVX_LANES) {
+        for (int64_t c = vectors.begin * RVX_LANES; c < end; c += RVX_LANES) {
             float *row = to + c / RVX_LANES * t->dy_vector + r * t->dy_row;
             if (w->dy.dtype == RVX_BF16)
                 pack_dy_row(w, row, offset + c, true, w->dy.shape.c - c);

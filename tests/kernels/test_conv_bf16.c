@@ -307,6 +307,13 @@ int main(void)
     };
     static const test_case large = {"f32_in_parts", CONV_IN(1, 17, 15, 17, 32, 35), CONV_3(35),
                                     .offset = 0};
+    /* dW too large for a copy in each piece: threads share tiles, and channels of dy among them. */
+    static const variant shared[] = {
+        {.phase = RVX_BACKWARD_PARAMETERS, .accumulate = true},
+        {.phase = RVX_BACKWARD_PARAMETERS, .bf16_source = true, .fold = true, .extra_pitch = 3},
+    };
+    static const test_case wide = {"shared_dw", TRANSPOSE(2, 3, 2, 5, 100, 84, 2, 2, 2),
+                                   .offset = 0};
     const test_suite *const both[] = {&conv_suite, &conv_transpose_suite};
     for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++)
         for (int i = 0; i < CASE_COUNT(both); i++)
@@ -316,6 +323,12 @@ int main(void)
                     v.isa = (rvx_isa)isa;
                     variant_check(both[i], &both[i]->cases[j], &v);
                 }
+    for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++)
+        for (int k = 0; k < CASE_COUNT(shared); k++) {
+            variant v = shared[k];
+            v.isa = (rvx_isa)isa;
+            variant_check(&conv_transpose_suite, &wide, &v);
+        }
     for (int k = 0; k < CASE_COUNT(parts); k++) {
         variant v = parts[k];
         v.isa = rvx__isa_detect();
