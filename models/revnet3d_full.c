@@ -1,6 +1,7 @@
 /* Fully reversible 3D segmenter: no pooling, no strided convolution, nothing stored for backward
  * but the streams. Level l has w_l channels in two halves a and b. Its couplings are a += F(b), b
- * += G(a) with F = G = instance norm, leaky ReLU 0.01, 3^3 convolution without bias. Then b goes
+ * += G(a) with F = G = instance norm, leaky ReLU 0.01, convolution without bias, of the stage's
+ * kernel (3^3 unless it is flat). Then b goes
  * through space-to-depth; of the result the first half is parked, the second is level l + 1. So
  * three quarters of the channels (a, and what is parked) skip to the decoder and one quarter goes
  * down: w_(l+1) = w_l / 4 * voxels of a block, twice w_l for blocks of 2^3, and every level keeps
@@ -15,22 +16,25 @@
 
 static rvx_value branch(rvx_graph *g, rvx_value x, const void *argument)
 {
-    const int *channels = argument;
+    const int *kernel = argument;
+    int channels = (int)rvx__shape(g, x).c;
     rvx__scope_push(g, "norm");
     x = rvx__norm_act(g, x, 0, 1e-5f, 0.01f);
     rvx__scope_pop(g);
     rvx__scope_push(g, "conv");
-    x = rvx__conv(g, x, (rvx_conv){.channels = *channels, .no_bias = true});
+    x = rvx__conv(g, x,
+                  (rvx_conv){.channels = channels,
+                             .kernel = {kernel[0], kernel[1], kernel[2]},
+                             .no_bias = true});
     rvx__scope_pop(g);
     return x;
 }
 
-static void sequence(rvx_graph *g, rvx_value x[2], int depth, bool last)
+static void sequence(rvx_graph *g, rvx_value x[2], const int kernel[3], int depth, bool last)
 {
-    int channels = (int)rvx__shape(g, x[0]).c;
     for (int i = 0; i < depth; i++) {
         rvx__scope_push(g, "block%d", i);
-        rvx__couple_halves(g, x, branch, last && i == depth - 1 ? NULL : branch, &channels);
+        rvx__couple_halves(g, x, branch, last && i == depth - 1 ? NULL : branch, kernel);
         rvx__scope_pop(g);
     }
 }
@@ -50,13 +54,25 @@ static int64_t block_voxels(const int strides[3])
     return (int64_t)strides[0] * strides[1] * strides[2];
 }
 
+static int width_after(const rvx_model_config *config, int level)
+{
+    return (int)(config->widths[level - 1] / 4 * block_voxels(config->strides[level]));
+}
+
+static void set_widths(rvx_model_config *config)
+{
+    config->widths[0] = (config->widths[0] + 3) / 4 * 4;
+    for (int level = 1; level < config->stage_count; level++)
+        config->widths[level] = width_after(config, level);
+}
+
 /* The widths follow from the first one: says so where others are asked for. */
 static bool widths_fit(rvx_graph *g, const rvx_model_config *config)
 {
     for (int level = 0; level < config->stage_count; level++) {
         int64_t width = config->widths[level], wanted = width;
         if (level > 0)
-            wanted = config->widths[level - 1] / 4 * block_voxels(config->strides[level]);
+            wanted = width_after(config, level);
         if (width == wanted && width % 4 == 0)
             continue;
         rvx__fail(&g->error, RVX_ERROR_ARGUMENT,
@@ -82,7 +98,7 @@ static int build(rvx_graph *g, rvx_value image, const rvx_model_config *config,
     x[1] = stem(g, image, "b", config->widths[0] / 2);
     for (int level = 0; level < last; level++) {
         rvx__scope_push(g, "enc%d", level);
-        sequence(g, x, config->depth, false);
+        sequence(g, x, config->kernels[level], config->depth, false);
         rvx__scope_pop(g);
         skip[level] = x[0];
         rvx_value deep =
@@ -92,14 +108,14 @@ static int build(rvx_graph *g, rvx_value image, const rvx_model_config *config,
         rvx__split(g, x, part[1], rvx__shape(g, part[1]).c / 2);
     }
     rvx__scope_push(g, "bottom");
-    sequence(g, x, config->depth, last == 0);
+    sequence(g, x, config->kernels[last], config->depth, last == 0);
     rvx__scope_pop(g);
     for (int level = last - 1; level >= 0; level--) {
         rvx_value deep = rvx__concat(g, parked[level], rvx__concat(g, x[0], x[1]));
         x[1] = rvx__depth_to_space(g, deep, config->strides[level + 1], RVX_ORDER_CHANNEL);
         x[0] = skip[level];
         rvx__scope_push(g, "dec%d", level);
-        sequence(g, x, decoder_depth, level == 0);
+        sequence(g, x, config->kernels[level], decoder_depth, level == 0);
         rvx__scope_pop(g);
     }
     rvx__scope_push(g, "head0");
@@ -119,4 +135,5 @@ const rvx_model rvx__model_revnet3d_full = {
                  .strides = {{1, 1, 1}, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}},
                  .depth = 2,
                  .groups = 1},
+    .set_widths = set_widths,
     .build = build};

@@ -168,6 +168,16 @@ static rvx_status widths_apply(rvx_recipe *recipe, const rvx_plan_settings *sett
     return RVX_OK;
 }
 
+/* Widths that are no free choice follow from the first one. */
+static void widths_follow(rvx_recipe *recipe, const rvx_model *model)
+{
+    rvx_model_config config;
+    rvx__facade_model_config(&config, recipe);
+    model->set_widths(&config);
+    for (int i = 0; i < config.stage_count; i++)
+        recipe->network.widths[i] = config.widths[i];
+}
+
 static rvx_status fold_apply(rvx_recipe *recipe, int fold, rvx_error *error)
 {
     if (fold < 0)
@@ -296,6 +306,8 @@ static rvx_status settings_apply(rvx_recipe *recipe, const rvx_model *model,
     if (recipe->patch.whole || settings->patch[0])
         rvx__recipe_set_topology(recipe, recipe->spacing, width_first, width_max);
     RVX_TRY(widths_apply(recipe, settings, error));
+    if (model->set_widths && settings->width_count == 0)
+        widths_follow(recipe, model);
     RVX_TRY(fold_apply(recipe, settings->fold, error));
     RVX_TRY(rvx__recipe_check(recipe, error));
     RVX_TRY(steps_apply(recipe, model, median, facts->case_count, settings, error));

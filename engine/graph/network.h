@@ -23,6 +23,9 @@ typedef struct rvx_model_config {
 typedef struct rvx_model {
     const char *name, *summary;
     rvx_model_config defaults; /* the published network */
+    /* Networks whose widths follow from the first one and the strides: sets the others. NULL: any
+     * widths will do. */
+    void (*set_widths)(rvx_model_config *config);
     /* image: [n][d][h][w][in_channels]. Writes logits finest first ([n][d][h][w][classes] and
      * coarser); returns how many. Errors are the graph's sticky one. */
     int (*build)(rvx_graph *graph, rvx_value image, const rvx_model_config *config,
