@@ -90,6 +90,11 @@ static rvx_status map_grid(rvx_grid_map *map, rvx_geometry *geometry,
     return rvx__grid_map_make(map, geometry, spacing, "grid", error);
 }
 
+static bool same_grid(const rvx_grid_map *map)
+{
+    return memcmp(map->file_size, map->network_size, sizeof map->file_size) == 0;
+}
+
 rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter, const rvx_grid *grid,
                                rvx_error *error)
 {
@@ -98,10 +103,12 @@ rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter, c
     rvx_status status = map_grid(&map, &geometry, segmenter, grid, error);
     if (status != RVX_OK)
         return status;
-    int64_t size[3] = {map.network_size[2], map.network_size[1], map.network_size[0]};
+    const int64_t *size = map.network_size;
     int64_t network = size[0] * size[1] * size[2], file = rvx__geometry_voxels(&geometry);
-    status = rvx__predictor_bytes(bytes, segmenter->model.predictor, size, error);
-    /* The normalised image, and the caller's interleaved before it is resampled. */
+    if (same_grid(&map))
+        file = 0;
+    status = rvx__predictor_bytes(bytes, segmenter->model.predictor, &map, error);
+    /* The normalised image, and before it is resampled the caller's interleaved. */
     if (status == RVX_OK)
         *bytes += (network + file) * segmenter->model.config.in_channels * (int64_t)sizeof(float);
     return status;
@@ -119,11 +126,8 @@ static rvx_status fill_case(rvx_case *one, const rvx_segmenter *segmenter,
     const int64_t *size = one->map.network_size;
     one->shape = (rvx_shape){1, size[2], size[1], size[0], count};
     float *given = malloc((size_t)(voxels * count) * sizeof *given);
-    one->image = malloc((size_t)rvx__shape_count(one->shape) * sizeof *one->image);
-    if (!given || !one->image) {
-        free(given);
+    if (!given)
         return rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory for the image");
-    }
     for (int64_t c = 0; c < count; c++) {
         for (int64_t i = 0; i < voxels; i++) {
             if (!isfinite(channels[c][i])) {
@@ -137,9 +141,17 @@ static rvx_status fill_case(rvx_case *one, const rvx_segmenter *segmenter,
             rvx__intensity_map_find(&channel_recipes[c], given + c, voxels, count);
         rvx__intensity_map_apply(given + c, voxels, count, &map);
     }
-    rvx__resample_linear(one->image, size, given, one->map.file_size, count);
+    if (same_grid(&one->map)) {
+        one->image = given;
+        return RVX_OK;
+    }
+    one->image = malloc((size_t)rvx__shape_count(one->shape) * sizeof *one->image);
+    if (one->image)
+        rvx__resample_linear(one->image, size, given, one->map.file_size, count);
     free(given);
-    return RVX_OK;
+    return one->image
+               ? RVX_OK
+               : rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory for the image");
 }
 
 typedef struct run_context {

@@ -11,7 +11,7 @@ struct rvx_inference {
     rvx_graph *graph;
     rvx_plan *plan;
     rvx_session *session;
-    rvx_value image, logits;
+    rvx_value image, logits; /* options.labels: labels in place of logits */
     int64_t channels, classes;
 };
 
@@ -39,7 +39,7 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
     rvx__graph_set_streams(made->graph, options->streams, options->grid_log2);
     made->image = rvx__input(made->graph, "image", shape, options->storage);
     model->build(made->graph, made->image, &finest, logits);
-    made->logits = logits[0];
+    made->logits = options->labels ? rvx__labels(made->graph, logits[0]) : logits[0];
     RVX_TRY(rvx__graph_status(made->graph, error));
     rvx_plan_options plan = {.isa = options->isa,
                              .threads = options->threads,
@@ -276,6 +276,8 @@ int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[
 {
     int64_t h = size[1] > inference->options.patch[1] ? size[1] : inference->options.patch[1];
     int64_t w = size[2] > inference->options.patch[2] ? size[2] : inference->options.patch[2];
+    if (inference->options.labels)
+        return inference->plan->arena_bytes + size[1] * size[2];
     return inference->plan->arena_bytes +
            inference->options.patch[0] * h * w * inference->classes * (int64_t)sizeof(float);
 }
@@ -330,5 +332,60 @@ rvx_status rvx__inference_run(rvx_inference *inference, const float *image, cons
     free(tiles.window);
     for (int a = 0; a < 3; a++)
         tile_axis_free(&tiles.axis[a]);
+    return status;
+}
+
+/* ---- in one piece ------------------------------------------------------------------------------
+ */
+
+static tiling one_tile(const rvx_inference *inference, const int64_t size[3])
+{
+    tiling tiles = {.total = 1};
+    for (int a = 0; a < 3; a++) {
+        int64_t patch = inference->options.patch[a];
+        tiles.axis[a] = (tile_axis){
+            .extent = patch, .patch = patch, .pad = (patch - size[a]) / 2, .image = size[a]};
+    }
+    return tiles;
+}
+
+void rvx__inference_fill(rvx_inference *inference, const float *image, const int64_t size[3])
+{
+    tiling tiles = one_tile(inference, size);
+    load_tile(inference, &tiles, image, (int64_t[]){0, 0, 0}, (bool[]){false, false, false});
+}
+
+int64_t rvx__inference_fill_bytes(const rvx_inference *inference)
+{
+    rvx_tensor input = rvx__session_tensor(inference->session, inference->image);
+    return rvx__shape_count(input.shape) * rvx__dtype_bytes(input.dtype) +
+           inference->plan->parameter_bytes;
+}
+
+rvx_status rvx__inference_labels(rvx_inference *inference, const int64_t size[3],
+                                 rvx_piece_sink sink, void *sink_context, rvx_poll poll,
+                                 void *poll_context, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    tiling tiles = one_tile(inference, size);
+    const tile_axis *axis = tiles.axis;
+    tiles.poll = poll;
+    tiles.poll_context = poll_context;
+    uint8_t *slice = malloc((size_t)(size[1] * size[2]));
+    if (!slice)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "inference: out of memory");
+    rvx__dropout_prediction(inference->session);
+    RVX_TRY(rvx__session_forward(inference->session, poll ? poll_tile : NULL, &tiles, error));
+    rvx_tensor labels = rvx__session_tensor(inference->session, inference->logits);
+    for (int64_t z = 0; z < size[0]; z++) {
+        for (int64_t y = 0; y < size[1]; y++) {
+            int64_t row = (z + axis[0].pad) * axis[1].patch + y + axis[1].pad;
+            memcpy(slice + y * size[2], (uint8_t *)labels.data + row * axis[2].patch + axis[2].pad,
+                   (size_t)size[2]);
+        }
+        RVX_TRY(sink(sink_context, slice, z, error));
+    }
+cleanup:
+    free(slice);
     return status;
 }

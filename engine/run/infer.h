@@ -1,7 +1,8 @@
 /* Inference over a volume of any size: whole, or in overlapping tiles. Owns: tile positions,
  * Gaussian weights, mirroring, and the window of slices under construction. Invariant: logits of
  * the whole volume never exist; slices are handed on, in order, as soon as no later tile touches
- * them, so memory is one tile's plan plus (patch depth x height x width x classes) floats.
+ * them, so memory is one tile's plan plus (patch depth x height x width x classes) floats; for a
+ * volume of one tile whose labels are all that is wanted, the plan alone.
  *
  * Tiles as nnU-Net places them: step = fraction of the patch, evenly spread from edge to edge;
  * weights exp(-((i - centre) / (patch / 8))^2 / 2) per axis; logits averaged over tiles and
@@ -25,6 +26,7 @@ typedef struct rvx_inference_options {
     rvx_dtype streams;    /* of couplings: RVX_I16, RVX_F32 or RVX_BF16 */
     int grid_log2;        /* RVX_I16 */
     int64_t budget_bytes; /* 0: none */
+    bool labels;          /* in one piece: labels come straight from the network, without logits */
 } rvx_inference_options;
 
 /* Slices z_first .. z_first + z_count - 1 of the averaged logits, [z][h][w][classes]. */
@@ -41,6 +43,18 @@ rvx_session *rvx__inference_session(rvx_inference *inference);
 /* Copies the parameters of another session of the same network, by name. */
 rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_session *from,
                                           rvx_error *error);
+
+/* With `labels`, in two parts, so that the caller may free the image between them. Volumes are not
+ * larger than the patch; options.mirror is not heeded. */
+void rvx__inference_fill(rvx_inference *inference, const float *image, const int64_t size[3]);
+/* One slice after the other, [h][w]. */
+typedef rvx_status (*rvx_piece_sink)(void *context, const uint8_t *labels, int64_t z,
+                                     rvx_error *error);
+rvx_status rvx__inference_labels(rvx_inference *inference, const int64_t size[3],
+                                 rvx_piece_sink sink, void *sink_context, rvx_poll poll,
+                                 void *poll_context, rvx_error *error);
+/* Bytes of what rvx__inference_fill has written to when it returns, and of the parameters. */
+int64_t rvx__inference_fill_bytes(const rvx_inference *inference);
 
 /* Bytes that a run over a volume of that size holds, beyond the image itself. */
 int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[3]);

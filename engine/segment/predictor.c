@@ -17,6 +17,7 @@ struct rvx_predictor {
     rvx_predictor_options options;
     rvx_inference *inference; /* for `patch`; made again when a whole case has another size */
     int64_t patch[3];
+    bool labels; /* the inference gives labels, in one piece */
 };
 
 rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *file,
@@ -90,13 +91,19 @@ static void advise(char *text, size_t text_bytes, const rvx_predictor *p, const 
     rvx__inference_free(tiled);
 }
 
-/* Everything a case takes: the image, the network's arena, the slices under construction. */
+/* Everything a case takes: the image, the network's arena, the slices under construction. In one
+ * piece the image is gone before the network runs. */
 static rvx_status check_budget(const rvx_predictor *p, const int64_t size[3], rvx_error *error)
 {
     char tensors[512], advice[128];
     int64_t image_bytes =
         size[0] * size[1] * size[2] * p->config.in_channels * (int64_t)sizeof(float);
     int64_t bytes = image_bytes + rvx__inference_bytes(p->inference, size);
+    if (p->labels) {
+        int64_t filling = image_bytes + rvx__inference_fill_bytes(p->inference);
+        int64_t running = rvx__inference_bytes(p->inference, size);
+        bytes = filling > running ? filling : running;
+    }
     if (p->options.budget_bytes == 0 || bytes <= p->options.budget_bytes)
         return RVX_OK;
     advise(advice, sizeof advice, p, size, image_bytes);
@@ -109,22 +116,37 @@ static rvx_status check_budget(const rvx_predictor *p, const int64_t size[3], rv
                      mebibytes(p->options.budget_bytes), advice, tensors);
 }
 
-/* Makes the inference for a case of that size, unless the one in hand does. */
-static rvx_status prepare(rvx_predictor *p, const int64_t size[3], rvx_error *error)
+/* Whether labels are all that is asked of the network, and one run gives them. */
+static bool is_one_piece(const rvx_inference_options *options, const rvx_grid_map *map,
+                         bool probabilities)
+{
+    bool one = !probabilities;
+    for (int a = 0; a < 3; a++)
+        one = one && !options->mirror[a] && map->network_size[a] == map->file_size[a] &&
+              map->network_size[2 - a] <= options->patch[a];
+    return one;
+}
+
+/* Makes the inference for a case on such grids, unless the one in hand does. */
+static rvx_status prepare(rvx_predictor *p, const rvx_grid_map *map, bool probabilities,
+                          rvx_error *error)
 {
     const rvx_recipe *recipe = p->recipe;
+    const int64_t size[3] = {map->network_size[2], map->network_size[1], map->network_size[0]};
     int64_t patch[3];
     int64_t plan_size[3] = {recipe->patch.size[2], recipe->patch.size[1], recipe->patch.size[0]};
     bool whole = p->options.whole || recipe->patch.whole;
     rvx_inference_options options;
     rvx_status status;
     rvx__patch_round(patch, recipe, whole ? size : plan_size);
-    if (p->inference && memcmp(patch, p->patch, sizeof patch) == 0)
+    tile_options(&options, p, patch);
+    options.labels = is_one_piece(&options, map, probabilities);
+    if (p->inference && memcmp(patch, p->patch, sizeof patch) == 0 && p->labels == options.labels)
         return check_budget(p, size, error);
     rvx__inference_free(p->inference);
     p->inference = NULL;
+    p->labels = options.labels;
     memcpy(p->patch, patch, sizeof patch);
-    tile_options(&options, p, patch);
     RVX_TRY(rvx__inference_create(&p->inference, p->model, &p->config, &options, error));
     RVX_TRY(check_budget(p, size, error));
     RVX_TRY(rvx__weights_import(rvx__inference_session(p->inference), p->file, -1, false, error));
@@ -136,10 +158,11 @@ cleanup:
     return status;
 }
 
-rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const int64_t size[3],
+rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const rvx_grid_map *map,
                                 rvx_error *error)
 {
-    rvx_status status = prepare(predictor, size, error);
+    const int64_t size[3] = {map->network_size[2], map->network_size[1], map->network_size[0]};
+    rvx_status status = prepare(predictor, map, false, error);
     if (status == RVX_OK)
         *bytes = rvx__inference_bytes(predictor->inference, size);
     return status;
@@ -267,14 +290,43 @@ static rvx_status take_slices(void *context, const float *logits, int64_t z_firs
     return RVX_OK;
 }
 
-rvx_status rvx__predictor_run(rvx_predictor *predictor, const rvx_case *one, bool probabilities,
+/* ---- labels in one piece -----------------------------------------------------------------------
+ */
+
+typedef struct label_relay {
+    rvx_label_sink sink;
+    void *context;
+} label_relay;
+
+static rvx_status pass_labels(void *context, const uint8_t *labels, int64_t z, rvx_error *error)
+{
+    const label_relay *relay = context;
+    return relay->sink(relay->context, labels, NULL, z, 1, error);
+}
+
+static rvx_status run_one_piece(rvx_predictor *p, rvx_case *one, rvx_label_sink sink,
+                                void *sink_context, rvx_poll poll, void *poll_context,
+                                rvx_error *error)
+{
+    const int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    label_relay relay = {sink, sink_context};
+    rvx__inference_fill(p->inference, one->image, size);
+    free(one->image);
+    one->image = NULL;
+    return rvx__inference_labels(p->inference, size, pass_labels, &relay, poll, poll_context,
+                                 error);
+}
+
+rvx_status rvx__predictor_run(rvx_predictor *predictor, rvx_case *one, bool probabilities,
                               rvx_label_sink sink, void *sink_context, rvx_poll poll,
                               void *poll_context, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     regrid r = {.sink = sink, .sink_context = sink_context, .threads = predictor->options.threads};
     int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
-    RVX_TRY(prepare(predictor, size, error));
+    RVX_TRY(prepare(predictor, &one->map, probabilities, error));
+    if (predictor->labels)
+        return run_one_piece(predictor, one, sink, sink_context, poll, poll_context, error);
     if (!regrid_create(&r, one, predictor->config.classes, probabilities))
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory"));
     RVX_TRY(rvx__inference_run(predictor->inference, one->image, size, take_slices, &r, poll,

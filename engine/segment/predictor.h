@@ -29,9 +29,8 @@ rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *fil
                                  const rvx_predictor_options *options, rvx_error *error);
 void rvx__predictor_free(rvx_predictor *predictor);
 
-/* Bytes that a case of that network size (d, h, w) takes beyond the image: plans, allocates nothing
- * lasting. */
-rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const int64_t size[3],
+/* Bytes that a case on such grids takes beyond the image: plans, allocates nothing lasting. */
+rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const rvx_grid_map *map,
                                 rvx_error *error);
 
 /* Slices z_first.. of the result on the file's grid: labels [z][y][x], and, where asked for,
@@ -40,7 +39,9 @@ typedef rvx_status (*rvx_label_sink)(void *context, const uint8_t *labels,
                                      const float *probabilities, int64_t z_first, int64_t z_count,
                                      rvx_error *error);
 
-rvx_status rvx__predictor_run(rvx_predictor *predictor, const rvx_case *one, bool probabilities,
+/* A case that fits one tile and keeps its grid, without mirroring and probabilities, is segmented
+ * without logits, and its image is freed (NULL) as soon as the network has read it. */
+rvx_status rvx__predictor_run(rvx_predictor *predictor, rvx_case *one, bool probabilities,
                               rvx_label_sink sink, void *sink_context, rvx_poll poll,
                               void *poll_context, rvx_error *error);
 
@@ -49,10 +50,10 @@ rvx_status rvx__predictor_run(rvx_predictor *predictor, const rvx_case *one, boo
 rvx_status rvx__predictor_path(char out[RVX_PATH_BYTES], const rvx_recipe *recipe, const char *name,
                                const char *folder, const char *label, rvx_error *error);
 
-/* Writes FOLDER/NAME + ending, and with `probabilities` FOLDER/NAME_prob_<label> + ending (uint8,
- * 255 = 1) for every class but the background. */
-rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe,
-                                const rvx_case *one, const char *folder, bool probabilities,
-                                rvx_poll poll, void *poll_context, rvx_error *error);
+/* Runs (see rvx__predictor_run) and writes FOLDER/NAME + ending, and with `probabilities`
+ * FOLDER/NAME_prob_<label> + ending (uint8, 255 = 1) for every class but the background. */
+rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe, rvx_case *one,
+                                const char *folder, bool probabilities, rvx_poll poll,
+                                void *poll_context, rvx_error *error);
 
 #endif

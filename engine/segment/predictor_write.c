@@ -68,9 +68,9 @@ static rvx_status open_files(label_files *files, const rvx_case *one, const char
     return status;
 }
 
-rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe,
-                                const rvx_case *one, const char *folder, bool probabilities,
-                                rvx_poll poll, void *poll_context, rvx_error *error)
+rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe, rvx_case *one,
+                                const char *folder, bool probabilities, rvx_poll poll,
+                                void *poll_context, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     label_files files = {0};

@@ -1,7 +1,9 @@
 /* Training on a whole volume takes the arena of the step, the case once, and little more: nothing
- * around the network holds the volume a second time. Measured by what the system says of a process
- * that did it. */
+ * around the network holds the volume a second time. Segmenting it takes the arena alone: logits
+ * never exist, and the image is gone before the network runs. Measured by what the system says of
+ * a process that did it. */
 #include "bindings/c/facade.h"
+#include "bindings/c/model_file.h"
 #include "engine/base/file.h"
 #include "engine/run/train_plan.h"
 #include "models/models.h"
@@ -83,6 +85,37 @@ static int train(const char *folder)
     return rvx_train(data, run, &options, &error) == RVX_OK ? 0 : failed(&error);
 }
 
+static int predict(const char *folder)
+{
+    rvx_error error;
+    char run[RVX_PATH_BYTES], image[RVX_PATH_BYTES], out[RVX_PATH_BYTES];
+    snprintf(run, sizeof run, "%s/run", folder);
+    snprintf(image, sizeof image, "%s/data/imagesTr", folder);
+    snprintf(out, sizeof out, "%s/out", folder);
+    const char *const images[] = {image};
+    rvx_predict_options options = RVX_OPTIONS(rvx_predict_options);
+    options.whole = 1;
+    options.threads = 2;
+    return rvx_predict(run, images, 1, out, &options, &error) == RVX_OK ? 0 : failed(&error);
+}
+
+/* What the predictor says that it takes beyond the image; in one piece that is all. */
+static int64_t prediction_bytes(const char *folder)
+{
+    rvx_error error;
+    rvx_model_file model = {0};
+    char run[RVX_PATH_BYTES];
+    int64_t bytes = 0;
+    const rvx_grid_map map = {.file_size = {X, Y, Z}, .network_size = {X, Y, Z}};
+    const rvx_predictor_options options = {.whole = true, .threads = 2, .isa = rvx__isa_detect()};
+    snprintf(run, sizeof run, "%s/run", folder);
+    if (rvx__model_file_open(&model, run, false, &options, &error) != RVX_OK ||
+        rvx__predictor_bytes(&bytes, model.predictor, &map, &error) != RVX_OK)
+        failed(&error);
+    rvx__model_file_close(&model);
+    return bytes;
+}
+
 static int64_t arena_bytes(const char *folder)
 {
     rvx_error error;
@@ -112,7 +145,8 @@ int main(void)
     if (!mkdtemp(folder))
         return 1;
     int64_t synth = peak_of(make, folder), planning = peak_of(plan, folder);
-    int64_t training = peak_of(train, folder), arena = arena_bytes(folder);
+    int64_t training = peak_of(train, folder), prediction = peak_of(predict, folder);
+    int64_t arena = arena_bytes(folder), planned = prediction_bytes(folder);
     tap_ok(synth > 0 && synth <= 2 * REST_BYTES, "a volume is made in %.1f MiB",
            (double)synth / 0x1p20);
     tap_ok(planning > 0 && planning <= REST_BYTES, "a dataset is planned in %.1f MiB",
@@ -120,6 +154,9 @@ int main(void)
     tap_ok(training > arena * 9 / 10 && training <= arena + held + REST_BYTES,
            "a step on a whole volume takes %.1f MiB: an arena of %.1f, the case %.1f",
            (double)training / 0x1p20, (double)arena / 0x1p20, (double)held / 0x1p20);
+    tap_ok(prediction > planned * 9 / 10 && prediction <= planned + REST_BYTES,
+           "segmenting it takes %.1f MiB, %.1f planned", (double)prediction / 0x1p20,
+           (double)planned / 0x1p20);
     snprintf(command, sizeof command, "rm -r %s", folder);
     TAP_OK(system(command) == 0);
     return tap_done();

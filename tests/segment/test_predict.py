@@ -258,6 +258,11 @@ def check_probabilities(folder, trained, model):
             ok(values.size == 1 and abs(values[0] - expected[label] * 255) <= 0.5 + 1e-3,
                f"tile weights sum to one {' '.join(options)}: {name}", values)
         ok((nibabel.load(f"{out}/p.nii.gz").get_fdata() == 2).all(), "the likeliest class everywhere")
+    must("predict", trained, path, "--out", out, "--whole", "--probabilities")
+    averaged = nibabel.load(f"{out}/p.nii.gz").get_fdata()
+    must("predict", trained, path, "--out", out, "--whole")
+    differ = (nibabel.load(f"{out}/p.nii.gz").get_fdata() != averaged).mean()
+    ok(differ <= 1e-4, "whole: labels without logits are those of the logits but for ties", differ)
     must("predict", trained, path, "--out", out, "--probabilities")
     one, two = (nibabel.load(f"{out}/p_prob_{name}.nii.gz") for name in ("one", "two"))
     image, labels = nibabel.load(path), nibabel.load(f"{out}/p.nii.gz").get_fdata()
