@@ -53,8 +53,8 @@ rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_er
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe);
 
 /* Segments and judges the validation cases of a finished run (judge.c); does nothing where there
- * are none. */
+ * are none. overflow: that of the training, for the progress. */
 rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
-                             const rvx_train_options *options, rvx_error *error);
+                             const rvx_train_options *options, int64_t overflow, rvx_error *error);
 
 #endif

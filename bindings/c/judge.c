@@ -15,16 +15,17 @@ typedef struct judging {
     rvx_model_file model;
     rvx_names names; /* of the validation cases */
     rvx_evaluation evaluation;
-    int64_t done;
+    int64_t done, overflow; /* overflow: of the training */
 } judging;
 
 static int poll_tiles(void *context, double done, double total)
 {
     const judging *j = context;
     (void)done, (void)total;
-    return rvx__facade_progress(
-        j->options->progress, j->options->context,
-        rvx__facade_phase("predict", j->names.names[j->done], j->done, j->names.count));
+    const char *name = j->done < j->names.count ? j->names.names[j->done] : NULL;
+    rvx_progress progress = rvx__facade_phase("predict", name, j->done, j->names.count);
+    progress.overflow = j->overflow + rvx__predictor_overflow(j->model.predictor);
+    return rvx__facade_progress(j->options->progress, j->options->context, progress);
 }
 
 static rvx_status find_names(judging *j, rvx_error *error)
@@ -70,10 +71,10 @@ cleanup:
 }
 
 rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
-                             const rvx_train_options *options, rvx_error *error)
+                             const rvx_train_options *options, int64_t overflow, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    judging j = {.dataset = dataset, .options = options};
+    judging j = {.dataset = dataset, .options = options, .overflow = overflow};
     char folder[RVX_PATH_BYTES], labels[RVX_PATH_BYTES], json[RVX_PATH_BYTES];
     const int threads = rvx__facade_thread_count(options->threads);
     const rvx_predictor_options predictor = {.threads = threads, .isa = rvx__isa_detect()};
@@ -86,8 +87,12 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
     RVX_TRY(rvx__path_join(json, run, "validation.json", error));
     RVX_TRY(rvx__class_list_load(&j.evaluation.list, labels, error));
     RVX_TRY(rvx__directory_create(folder, error));
-    for (; j.done < j.names.count; j.done++)
+    while (j.done < j.names.count) {
         RVX_TRY(judge_case(&j, folder, threads, error));
+        j.done++;
+        if (poll_tiles(&j, 0, 1) && j.done < j.names.count)
+            RVX_TRY(rvx__fail(error, RVX_CANCELLED, "cancelled"));
+    }
     RVX_TRY(rvx__evaluation_write(&j.evaluation, json, error));
 cleanup:
     rvx__model_file_close(&j.model);

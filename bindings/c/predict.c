@@ -19,8 +19,9 @@ typedef struct prediction {
 static int poll_tiles(void *context, double done, double total)
 {
     prediction *p = context;
-    rvx_progress progress =
-        rvx__facade_phase("predict", p->identifiers.names[p->done], p->done, p->identifiers.count);
+    const char *name = p->done < p->identifiers.count ? p->identifiers.names[p->done] : NULL;
+    rvx_progress progress = rvx__facade_phase("predict", name, p->done, p->identifiers.count);
+    progress.overflow = rvx__predictor_overflow(p->model.predictor);
     double fraction = ((double)p->done + done / total) / (double)p->identifiers.count;
     double elapsed = rvx__facade_seconds() - p->started;
     if (fraction > 0)
@@ -207,8 +208,12 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
                                                   : add_file(&p, images[i], error));
     RVX_TRY(rvx__directory_create(out, error));
     p.started = rvx__facade_seconds();
-    for (; p.done < p.identifiers.count; p.done++)
+    while (p.done < p.identifiers.count) {
         RVX_TRY(predict_case(&p, out, error));
+        p.done++;
+        if (poll_tiles(&p, 0, 1) && p.done < p.identifiers.count)
+            RVX_TRY(rvx__fail(error, RVX_CANCELLED, "cancelled"));
+    }
 cleanup:
     rvx__model_file_close(&p.model);
     for (int64_t i = 0; i < p.identifiers.count; i++)

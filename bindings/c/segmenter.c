@@ -155,6 +155,7 @@ static rvx_status fill_case(rvx_case *one, const rvx_segmenter *segmenter,
 }
 
 typedef struct run_context {
+    const rvx_segmenter *segmenter;
     uint8_t *labels;
     int64_t slice;
     rvx_progress_callback progress;
@@ -176,6 +177,7 @@ static int poll_run(void *context, double done, double total)
     run_context *run = context;
     rvx_progress progress =
         rvx__facade_phase("predict", NULL, (int64_t)(1000 * done / total), 1000);
+    progress.overflow = rvx__predictor_overflow(run->segmenter->model.predictor);
     if (done > 0)
         progress.seconds_left = (rvx__facade_seconds() - run->started) * (total - done) / done;
     return rvx__facade_progress(run->progress, run->context, progress);
@@ -194,13 +196,15 @@ rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
             return rvx__fail(error, RVX_ERROR_ARGUMENT, "channels[%d] is NULL", c);
     RVX_TRY(map_grid(&one.map, &one.info.geometry, segmenter, grid, error));
     RVX_TRY(fill_case(&one, segmenter, channels, error));
-    run_context run = {.labels = labels,
+    run_context run = {.segmenter = segmenter,
+                       .labels = labels,
                        .slice = grid->size[0] * grid->size[1],
                        .progress = progress,
                        .context = context,
                        .started = rvx__facade_seconds()};
     RVX_TRY(rvx__predictor_run(segmenter->model.predictor, &one, false, keep_labels, &run, poll_run,
                                &run, error));
+    poll_run(&run, 1, 1); /* nothing is left to be stopped */
 cleanup:
     free(one.image);
     return status;

@@ -12,6 +12,7 @@ typedef struct training {
     rvx_recipe recipe;
     const rvx_model *model;
     rvx_dataset *dataset;
+    int64_t overflow;
 } training;
 
 static int poll_training(void *context, const rvx_train_status *s)
@@ -23,6 +24,7 @@ static int poll_training(void *context, const rvx_train_status *s)
     progress.dice = s->dice;
     progress.voxels_per_second = s->voxels_per_second;
     progress.seconds_left = s->seconds_left;
+    progress.overflow = t->overflow = s->overflow;
     return rvx__facade_progress(t->options.progress, t->options.context, progress);
 }
 
@@ -107,7 +109,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
     rvx__facade_model_config(&job.config, &t.recipe);
     RVX_TRY(rvx__train(&job, error));
     if (!t.options.no_validation_output)
-        RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, error));
+        RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, t.overflow, error));
 cleanup:
     rvx__recipe_free(&t.recipe);
     rvx__dataset_free(t.dataset);

@@ -90,11 +90,13 @@ typedef struct rvx_cli_progress {
     bool quiet, terminal;
     bool shown;         /* a line stands on the terminal without its line break */
     double shown_after; /* seconds: no new line before */
+    int64_t overflow;   /* the last that was reported */
     char phase[32];
 } rvx_cli_progress;
 
 void rvx__cli_progress_start(rvx_cli_progress *progress, bool quiet);
 int rvx__cli_progress(void *context, const rvx_progress *now); /* an rvx_progress_callback */
+/* Ends the line. What did not fit the network's streams is said even where `quiet`. */
 void rvx__cli_progress_end(rvx_cli_progress *progress);
 
 #endif

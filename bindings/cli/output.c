@@ -96,6 +96,8 @@ static void line_compose(screen_line *line, const rvx_progress *now)
         line_add(line, "  loss %.4f", now->loss);
     if (!isnan(now->dice))
         line_add(line, "  dice %.4f", now->dice);
+    if (now->overflow > 0)
+        line_add(line, "  %lld overflow%s", (long long)now->overflow, now->overflow > 1 ? "s" : "");
     if (now->voxels_per_second > 0)
         line_scaled(line, now->voxels_per_second, 1000, rates);
     if (now->memory_bytes > 0)
@@ -111,9 +113,17 @@ static void line_compose(screen_line *line, const rvx_progress *now)
         line_add(line, "  %.60s", now->item);
 }
 
+static void line_end(rvx_cli_progress *progress)
+{
+    if (progress->shown)
+        fputc('\n', stderr);
+    progress->shown = false;
+}
+
 int rvx__cli_progress(void *context, const rvx_progress *now)
 {
     rvx_cli_progress *progress = context;
+    progress->overflow = now->overflow;
     if (progress->quiet)
         return stop_asked;
     double time = seconds_now();
@@ -121,7 +131,7 @@ int rvx__cli_progress(void *context, const rvx_progress *now)
     bool new_phase = strncmp(progress->phase, phase, sizeof progress->phase - 1) != 0;
     bool last = now->total > 0 && now->done >= now->total;
     if (new_phase) {
-        rvx__cli_progress_end(progress);
+        line_end(progress);
         snprintf(progress->phase, sizeof progress->phase, "%s", phase);
     }
     if (!new_phase && !last && time < progress->shown_after)
@@ -139,7 +149,12 @@ int rvx__cli_progress(void *context, const rvx_progress *now)
 
 void rvx__cli_progress_end(rvx_cli_progress *progress)
 {
-    if (progress->shown)
-        fputc('\n', stderr);
-    progress->shown = false;
+    line_end(progress);
+    if (progress->overflow > 0)
+        fprintf(
+            stderr,
+            "revoxel: %lld value%s did not fit the network's 16-bit streams and wrapped around: "
+            "there it computed something else than its plan says. Train with a smaller "
+            "memory.grid_log2 in plan.json: each step down doubles the range\n",
+            (long long)progress->overflow, progress->overflow > 1 ? "s" : "");
 }

@@ -29,8 +29,8 @@ typedef struct trainer {
     rvx_log *log;
     rvx_tensorboard *board;
     rvx_train_status status;
-    double started; /* seconds */
-    int64_t first_step;
+    double started;           /* seconds */
+    int64_t first_step, lost; /* lost: values that did not fit the streams in training */
     /* What a checkpoint keeps beside the parameters and the optimiser. */
     int64_t step;
     double mean_loss, ema_dice, best_ema_dice; /* NaN: none yet */
@@ -345,8 +345,9 @@ static rvx_status train_step(trainer *t, rvx_error *error)
     t->status.loss = t->mean_loss;
     t->status.learning_rate = rate;
     int64_t lost = rvx__session_overflow(t->session, &t->status.overflow_name);
-    int64_t overflow = lost - t->status.overflow; /* of this step: also after resuming */
-    t->status.overflow = lost;
+    int64_t overflow = lost - t->lost; /* of this step: also after resuming */
+    t->status.overflow += overflow;
+    t->lost = lost;
     const rvx_log_value line[] = {
         {.name = "epoch", .number = (double)((t->step - 1) / t->recipe->training.steps_per_epoch)},
         {.name = "loss", .number = loss},
@@ -398,6 +399,8 @@ static rvx_status validate(trainer *t, rvx_error *error)
                           t->validation_names.count, poll_validation, t, error));
     t->status.done = t->step;
     t->status.total = t->recipe->training.steps;
+    t->status.overflow = t->lost + rvx__session_overflow(rvx__inference_session(t->inference),
+                                                         t->lost ? NULL : &t->status.overflow_name);
     double keep = t->recipe->training.validation_smoothing;
     double dice = isnan(v.mean_dice) ? 0 : v.mean_dice;
     t->ema_dice = isnan(t->ema_dice) ? dice : keep * t->ema_dice + (1 - keep) * dice;

@@ -18,7 +18,8 @@ typedef struct rvx_train_status {
     int64_t done, total;
     double loss, learning_rate, dice; /* NaN where there is none yet */
     double voxels_per_second, seconds_left;
-    int64_t overflow;          /* values that did not fit the streams, since this process began */
+    int64_t overflow; /* values that did not fit the streams, since this process began: in training
+                         and validation */
     const char *overflow_name; /* where most of them were */
 } rvx_train_status;
 

@@ -17,7 +17,8 @@ struct rvx_predictor {
     rvx_predictor_options options;
     rvx_inference *inference; /* for `patch`; made again when a whole case has another size */
     int64_t patch[3];
-    bool labels; /* the inference gives labels, in one piece */
+    bool labels;  /* the inference gives labels, in one piece */
+    int64_t lost; /* values that did not fit a stream, in inferences before this one */
 };
 
 rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *file,
@@ -143,6 +144,7 @@ static rvx_status prepare(rvx_predictor *p, const rvx_grid_map *map, bool probab
     options.labels = is_one_piece(&options, map, probabilities);
     if (p->inference && memcmp(patch, p->patch, sizeof patch) == 0 && p->labels == options.labels)
         return check_budget(p, size, error);
+    p->lost = rvx__predictor_overflow(p);
     rvx__inference_free(p->inference);
     p->inference = NULL;
     p->labels = options.labels;
@@ -156,6 +158,12 @@ cleanup:
         p->inference = NULL;
     }
     return status;
+}
+
+int64_t rvx__predictor_overflow(const rvx_predictor *p)
+{
+    return p->lost +
+           (p->inference ? rvx__session_overflow(rvx__inference_session(p->inference), NULL) : 0);
 }
 
 rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const rvx_grid_map *map,

@@ -45,6 +45,9 @@ rvx_status rvx__predictor_run(rvx_predictor *predictor, rvx_case *one, bool prob
                               rvx_label_sink sink, void *sink_context, rvx_poll poll,
                               void *poll_context, rvx_error *error);
 
+/* Values that did not fit the 16 bits of a stream, over all runs so far. */
+int64_t rvx__predictor_overflow(const rvx_predictor *predictor);
+
 /* Where the result of a case goes: FOLDER/NAME + ending, or with a label its probabilities. What a
  * file name cannot or a label in it should not have becomes '_'. */
 rvx_status rvx__predictor_path(char out[RVX_PATH_BYTES], const rvx_recipe *recipe, const char *name,
