@@ -52,6 +52,28 @@ rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_er
  * its network is known. */
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe);
 
+/* A model's published configuration with what the options change, checked. */
+rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_models_options *options,
+                                 rvx_error *error);
+/* Refuses sizes (x, y, z) that the network does not divide without a rest, or that leave one voxel
+ * at the bottom. */
+rvx_status rvx__facade_size_check(const int64_t size[3], const rvx_model_config *config,
+                                  rvx_error *error);
+
+/* What a caller may say of memory beside a plan; NULL and 0: nothing. */
+typedef struct rvx_memory_words {
+    const char *policy, *storage, *streams;
+    int grid_log2;
+    int64_t budget_bytes;
+} rvx_memory_words;
+/* Refuses words that are not known. */
+rvx_status rvx__facade_memory_check(const rvx_memory_words *words, rvx_error *error);
+/* Writes checked words into recipe->memory. */
+void rvx__facade_memory_apply(rvx_recipe *recipe, const rvx_memory_words *words);
+/* The field of a plan that says otherwise than checked words, or NULL. */
+const char *rvx__facade_memory_contradiction(const rvx_recipe *recipe,
+                                             const rvx_memory_words *words);
+
 /* Segments and judges the validation cases of a finished run (judge.c); does nothing where there
  * are none. overflow: that of the training, for the progress. */
 rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,

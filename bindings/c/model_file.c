@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-static rvx_status find_file(char out[RVX_PATH_BYTES], const char *path, bool use_latest,
-                            rvx_error *error)
+rvx_status rvx__model_file_find(char out[RVX_PATH_BYTES], const char *path, bool use_latest,
+                                rvx_error *error)
 {
     if (!rvx__path_is_directory(path))
         return rvx__path_join(out, NULL, path, error);
@@ -24,7 +24,7 @@ rvx_status rvx__model_file_open(rvx_model_file *file, const char *path, bool use
     rvx_safetensors *tensors = NULL;
     rvx_status status = RVX_OK;
     memset(file, 0, sizeof *file);
-    RVX_TRY(find_file(file->path, path, use_latest, error));
+    RVX_TRY(rvx__model_file_find(file->path, path, use_latest, error));
     RVX_TRY(rvx__checkpoint_open(&tensors, file->path, kinds, error));
     const char *plan = rvx__safetensors_metadata(tensors, RVX_PLAN_KEY);
     if (!plan)

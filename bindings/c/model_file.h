@@ -13,6 +13,9 @@ typedef struct rvx_model_file {
     rvx_predictor *predictor;
 } rvx_model_file;
 
+/* The file itself: `path`, or in a run folder best.safetensors or latest. */
+rvx_status rvx__model_file_find(char out[RVX_PATH_BYTES], const char *path, bool use_latest,
+                                rvx_error *error);
 /* `path`: a model or checkpoint file, or a run folder (its best.safetensors, or latest). Freed in
  * every case. */
 rvx_status rvx__model_file_open(rvx_model_file *file, const char *path, bool use_latest,

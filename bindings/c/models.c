@@ -32,8 +32,8 @@ rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_er
                      list);
 }
 
-static rvx_status configure(rvx_model_config *config, const rvx_models_options *options,
-                            rvx_error *error)
+rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_models_options *options,
+                                 rvx_error *error)
 {
     if (options->in_channels < 0 || options->in_channels > 65536)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "in_channels expected 1 to 65536, found %d",
@@ -62,9 +62,8 @@ static rvx_status configure(rvx_model_config *config, const rvx_models_options *
     return rvx__model_config_check(config, error);
 }
 
-/* Sizes that the network divides without a rest, and that leave more than a voxel at the bottom. */
-static rvx_status check_size(const int64_t size[3], const rvx_model_config *config,
-                             rvx_error *error)
+rvx_status rvx__facade_size_check(const int64_t size[3], const rvx_model_config *config,
+                                  rvx_error *error)
 {
     static const char axes[] = "xyz";
     double voxels = 1;
@@ -173,8 +172,8 @@ rvx_status rvx_models(char **text, const rvx_models_options *given, rvx_error *e
         if (only && rvx__models[i] != only)
             continue;
         model_facts facts = {.model = rvx__models[i], .config = rvx__models[i]->defaults};
-        RVX_TRY(configure(&facts.config, &options, error));
-        RVX_TRY(check_size(size, &facts.config, error));
+        RVX_TRY(rvx__facade_configure(&facts.config, &options, error));
+        RVX_TRY(rvx__facade_size_check(size, &facts.config, error));
         RVX_TRY(describe(&facts, size, error));
         if (options.json) {
             rvx__text_add(&out, printed++ ? ",\n " : "");

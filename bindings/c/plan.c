@@ -114,6 +114,15 @@ static rvx_status median_size(int64_t out[3], const rvx_recipe_facts *facts, rvx
 /* ---- From the settings ------------------------------------------------------------------------
  */
 
+static rvx_memory_words words_of(const rvx_plan_settings *settings)
+{
+    return (rvx_memory_words){.policy = settings->memory,
+                              .storage = settings->storage,
+                              .streams = settings->streams,
+                              .grid_log2 = settings->grid_log2,
+                              .budget_bytes = settings->budget_bytes};
+}
+
 static rvx_status settings_check(const rvx_plan_settings *settings, rvx_error *error)
 {
     for (int axis = 0; axis < 3; axis++)
@@ -142,10 +151,9 @@ static rvx_status settings_check(const rvx_plan_settings *settings, rvx_error *e
     if (settings->seed > INT64_MAX)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "seed expected 0 to 2^63 - 1, found %llu",
                          (unsigned long long)settings->seed);
-    if (settings->budget_bytes < 0)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "budget_bytes expected 0 or more, found %lld",
-                         (long long)settings->budget_bytes);
-    return rvx__facade_threads(settings->threads, error);
+    rvx_memory_words words = words_of(settings);
+    rvx_status status = rvx__facade_memory_check(&words, error);
+    return status == RVX_OK ? rvx__facade_threads(settings->threads, error) : status;
 }
 
 static rvx_status widths_apply(rvx_recipe *recipe, const rvx_plan_settings *settings,
@@ -309,6 +317,8 @@ static rvx_status settings_apply(rvx_recipe *recipe, const rvx_model *model,
     if (model->set_widths && settings->width_count == 0)
         widths_follow(recipe, model);
     RVX_TRY(fold_apply(recipe, settings->fold, error));
+    rvx_memory_words words = words_of(settings);
+    rvx__facade_memory_apply(recipe, &words);
     RVX_TRY(rvx__recipe_check(recipe, error));
     RVX_TRY(steps_apply(recipe, model, median, facts->case_count, settings, error));
     status = rvx__recipe_check(recipe, error);
@@ -392,9 +402,9 @@ rvx_status rvx__facade_plan_agrees(const rvx_recipe *recipe, const char *source,
         return disagree(error, source, "fold.index");
     if (settings->seed && (int64_t)settings->seed != recipe->training.seed)
         return disagree(error, source, "training.seed");
-    if (settings->budget_bytes && settings->budget_bytes != recipe->memory.budget_bytes)
-        return disagree(error, source, "memory.budget_bytes");
-    return RVX_OK;
+    rvx_memory_words words = words_of(settings);
+    const char *field = rvx__facade_memory_contradiction(recipe, &words);
+    return field ? disagree(error, source, field) : RVX_OK;
 }
 
 rvx_status rvx_plan_dataset(char **text, const char *dataset, const rvx_plan_settings *given,

@@ -146,15 +146,71 @@ typedef struct rvx_plan_settings {
     int fold;       /* 1 .. folds: validate on it; 0: fold 1; negative: train on all cases */
     uint64_t seed;
     int threads;
-    int64_t budget_bytes; /* memory that training may take; 0: what the machine has */
+    int64_t budget_bytes; /* memory that training may take; 0: no limit */
     rvx_progress_callback progress;
     void *context;
+    const char *memory;  /* "store", "checkpoint", "reversible" or "auto"; NULL: auto */
+    const char *storage; /* of activations: "f32" or "bf16"; NULL: f32 */
+    const char *streams; /* of couplings: "i16", "f32" or "bf16"; NULL: i16 */
+    int grid_log2;       /* 1 .. 15: i16 streams have steps of 2^-grid_log2; 0: 10 */
 } rvx_plan_settings;
 
 /* Reads the dataset's fingerprint and makes the training plan: one editable JSON. `text` receives
  * it. */
 RVX_API rvx_status rvx_plan_dataset(char **text, const char *dataset,
                                     const rvx_plan_settings *settings, rvx_error *error);
+
+typedef struct rvx_memory_options {
+    size_t struct_bytes;
+    const char *network;             /* a name of rvx_models; the next six change it */
+    int in_channels, classes, depth; /* 0: the published network's */
+    const int64_t *widths; /* channels per stage, finest first; NULL: the published ones */
+    int width_count;
+    int batch;           /* 0: 1 beside `network`, else the plan's */
+    const char *plan;    /* instead of a network: plan.json, a run folder, a model file, or JSON */
+    const char *dataset; /* with a plan: counts what the run holds beside the step, and gives the
+                            size of whole volumes; NULL: the step alone */
+    int64_t size[3]; /* x, y, z voxels; 0: the plan's patch, or the largest cube in the budget */
+    const char *storage, *streams; /* as in rvx_plan_settings; NULL: the plan's */
+    int grid_log2;
+    int64_t budget_bytes; /* 0: the plan's, or none; else also the policy auto, and the largest size
+                             that fits: a cube, or in the proportions of `size` */
+    int threads;
+    int json;
+} rvx_memory_options;
+
+/* What one training step takes under each memory policy, by planning it: nothing of that size is
+ * allocated. As a table, or as JSON: an array of objects with policy, peak_bytes, live_at_peak
+ * [{name, bytes}] (adds up to peak_bytes), recompute_flops, time_ratio (to store, predicted),
+ * exact, flops, parameters_bytes and more (docs/memory.md). */
+RVX_API rvx_status rvx_plan_memory(char **text, const rvx_memory_options *options,
+                                   rvx_error *error);
+
+typedef struct rvx_check_options {
+    size_t struct_bytes;
+    int in_channels, classes, depth; /* of a network by name, as in rvx_memory_options */
+    const int64_t *widths;
+    int width_count;
+    int batch;
+    int64_t size[3]; /* x, y, z voxels; 0: the plan's patch, or the least that suits the network */
+    const char
+        *data; /* an image (CASE_0000.nii.gz with its other channels beside it); NULL: random */
+    const char *storage, *streams;
+    int grid_log2;
+    uint64_t seed;
+    int threads; /* 0: all cores; every policy also runs on one */
+    int json;
+    rvx_progress_callback progress;
+    void *context;
+} rvx_check_options;
+
+/* Runs one training step of a network under the policies store, checkpoint and reversible, on one
+ * thread and on several, and compares the bits of the loss, of every value that is rebuilt and of
+ * every gradient; and the memory with what was planned. `target`: a network's name, a plan.json, a
+ * run folder or a model file (then with its parameters). `text`: one line, or JSON.
+ * RVX_ERROR_NUMERIC, with `text` set, where anything differs. */
+RVX_API rvx_status rvx_check(char **text, const char *target, const rvx_check_options *options,
+                             rvx_error *error);
 
 /* ---- training ---- */
 

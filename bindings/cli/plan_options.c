@@ -15,4 +15,8 @@ void rvx__cli_plan_settings(rvx_plan_settings *settings, const rvx_cli_plan *pla
     settings->fold = (int)plan->fold;
     settings->seed = (uint64_t)plan->seed;
     settings->budget_bytes = plan->budget_bytes;
+    settings->memory = plan->memory;
+    settings->storage = plan->storage;
+    settings->streams = plan->streams;
+    settings->grid_log2 = (int)plan->grid_log2;
 }

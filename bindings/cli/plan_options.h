@@ -5,10 +5,10 @@
 #include "bindings/cli/cli.h"
 
 typedef struct rvx_cli_plan {
-    const char *network;
+    const char *network, *memory, *storage, *streams;
     int64_t patch[3]; /* -1: whole */
     rvx_cli_list widths;
-    int64_t steps, fold, seed, budget_bytes;
+    int64_t steps, fold, seed, budget_bytes, grid_log2;
     double minutes;
 } rvx_cli_plan;
 

@@ -5,7 +5,6 @@
 #include "engine/plan/plan.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,55 +175,4 @@ rvx_status rvx__plan_arena(rvx_plan *plan, rvx_error *error)
     free(slots);
     find_peak(plan, base);
     return RVX_OK;
-}
-
-static void buffer_label(const rvx_plan *plan, int32_t buffer, char *text, size_t text_bytes)
-{
-    for (int32_t i = 0; i < plan->instance_count; i++) {
-        const rvx_instance *instance = &plan->instances[i];
-        int64_t channel = 0;
-        if (instance->buffer < 0 || instance->first_step > plan->peak_step ||
-            instance->last_step < plan->peak_step)
-            continue;
-        int32_t root = rvx__plan_root(plan, instance->buffer, &channel);
-        if (rvx__plan_memory(plan, root) != buffer)
-            continue;
-        const rvx_value_info *info = &plan->graph->values[instance->value];
-        const char *op = info->node >= 0 ? plan->graph->nodes[info->node].op->name : "";
-        snprintf(text, text_bytes, "%s %s%s", info->name, op,
-                 instance->gradient ? " (gradient)" : "");
-        return;
-    }
-    snprintf(text, text_bytes, "scratch of %s",
-             plan->steps[plan->peak_step].op ? plan->steps[plan->peak_step].op->name : "a step");
-}
-
-void rvx__plan_describe_peak(const rvx_plan *plan, char *text, int64_t text_bytes, int lines)
-{
-    int64_t used = 0, below = INT64_MAX;
-    int32_t last = -1;
-    text[0] = 0;
-    for (int line = 0; line < lines; line++) {
-        int32_t best = -1; /* the largest after the one printed last, in (bytes, index) order */
-        for (int32_t b = 0; b < plan->buffer_count; b++) {
-            const rvx_buffer *buffer = &plan->buffers[b];
-            if (buffer->parent >= 0 || buffer->persistent || buffer->first_step > plan->peak_step ||
-                buffer->last_step < plan->peak_step || buffer->bytes > below ||
-                (buffer->bytes == below && b <= last))
-                continue;
-            if (best < 0 || buffer->bytes > plan->buffers[best].bytes)
-                best = b;
-        }
-        if (best < 0)
-            break;
-        char label[160];
-        buffer_label(plan, best, label, sizeof label);
-        int wrote = snprintf(text + used, (size_t)(text_bytes - used), "%10.1f MiB  %s\n",
-                             (double)plan->buffers[best].bytes / 1048576.0, label);
-        if (wrote < 0 || wrote >= text_bytes - used)
-            break;
-        used += wrote;
-        below = plan->buffers[best].bytes;
-        last = best;
-    }
 }

@@ -12,6 +12,7 @@
  *               running its producer again
  *   place.c     which values share memory: channel slices, concatenations, in-place operations
  *   arena.c     lifetimes and offsets
+ * and beside them peak.c, which says who holds the memory.
  *
  * Vocabulary: an INSTANCE is one materialisation of a value or of its gradient (a rebuilt value has
  * two); a BUFFER is a piece of the arena that holds one or more instances, as channel slices or one
@@ -168,7 +169,17 @@ double rvx__plan_seconds(const rvx_plan *plan);
 extern const double rvx__flops_per_second[RVX_ISA_COUNT];
 extern const double rvx__bytes_per_second;
 
-/* The largest tensors alive at the peak, one line each, into text. */
+/* What stands in the arena at the step that needs most, and who holds it: tensors by the value that
+ * lives there then, scratch by the node that works in it, parameters, their gradients and the
+ * optimiser's copies as a block each. Largest first; the bytes of all add up to arena_bytes (the
+ * last row, if need be: gaps between tensors). Freed with free(). */
+typedef struct rvx_live {
+    char name[160];
+    int64_t bytes;
+} rvx_live;
+rvx_status rvx__plan_live(rvx_live **list, int32_t *count, const rvx_plan *plan, rvx_error *error);
+
+/* The largest tensors alive at the peak, parameters and inputs aside, one line each, into text. */
 void rvx__plan_describe_peak(const rvx_plan *plan, char *text, int64_t text_bytes, int lines);
 
 /* ---- between the passes ------------------------------------------------------------------------

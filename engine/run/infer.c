@@ -47,7 +47,8 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
                              .output_count = 1,
                              .budget_bytes = options->budget_bytes};
     RVX_TRY(rvx__plan_create(&made->plan, made->graph, &plan, error));
-    RVX_TRY(rvx__session_create(&made->session, made->plan, error));
+    if (!options->plan_only)
+        RVX_TRY(rvx__session_create(&made->session, made->plan, error));
     *inference = made;
     made = NULL;
 cleanup:

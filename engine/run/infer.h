@@ -27,6 +27,7 @@ typedef struct rvx_inference_options {
     int grid_log2;        /* RVX_I16 */
     int64_t budget_bytes; /* 0: none */
     bool labels;          /* in one piece: labels come straight from the network, without logits */
+    bool plan_only;       /* no memory: only rvx__inference_bytes may be asked */
 } rvx_inference_options;
 
 /* Slices z_first .. z_first + z_count - 1 of the averaged logits, [z][h][w][classes]. */

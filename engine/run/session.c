@@ -12,6 +12,7 @@ typedef struct bound_call {
     rvx_call call;
     double work;
     bool backward;
+    int32_t step;
 } bound_call;
 
 struct rvx_session {
@@ -22,6 +23,8 @@ struct rvx_session {
     int32_t call_count, call_capacity;
     int64_t *overflow; /* per node: values that did not fit a stream, since the last reset */
     double work[2];    /* forward, backward */
+    rvx_observer observer;
+    void *observer_context;
 };
 
 static void bind(const rvx_session *session, rvx_tensor *tensors, const int32_t *instances,
@@ -131,7 +134,7 @@ rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_
         return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
     made->plan = plan;
     made->arena_bytes = plan->arena_bytes;
-    int32_t calls = 0;
+    int32_t calls = 0, bound = 0;
     for (int32_t s = 0; s < plan->step_count; s++)
         calls += plan->steps[s].kind == RVX_STEP_GATHER ? RVX_IN_MAX : 1;
     made->calls = calloc((size_t)calls + 1, sizeof *made->calls);
@@ -145,8 +148,11 @@ rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_
                          (double)plan->arena_bytes / 0x1p30);
     }
     madvise(made->arena, (size_t)plan->arena_bytes, MADV_HUGEPAGE); /* advice: may be refused */
-    for (int32_t s = 0; s < plan->step_count; s++)
+    for (int32_t s = 0; s < plan->step_count; s++) {
         bind_step(made, s);
+        for (; bound < made->call_count; bound++)
+            made->calls[bound].step = s;
+    }
     fill_constants(made);
     *session = made;
     return RVX_OK;
@@ -230,6 +236,19 @@ int64_t rvx__session_overflow(const rvx_session *session, const char **name)
     return sum;
 }
 
+int64_t rvx__session_bytes(const rvx_session *session) { return session->arena_bytes; }
+
+void rvx__session_observe(rvx_session *session, rvx_observer observer, void *context)
+{
+    session->observer = observer;
+    session->observer_context = context;
+}
+
+rvx_tensor rvx__session_instance(const rvx_session *session, int32_t instance)
+{
+    return rvx__plan_tensor(session->plan, instance, session->arena);
+}
+
 const rvx_plan *rvx__session_plan(const rvx_session *session) { return session->plan; }
 
 static void clear(const rvx_tensor *t)
@@ -253,6 +272,9 @@ static rvx_status walk(rvx_session *session, bool with_backward, rvx_poll poll, 
             bound->kernel(&bound->call);
         else
             clear(&bound->call.out[0]);
+        bool ended = i + 1 == session->call_count || session->calls[i + 1].step != bound->step;
+        if (session->observer && ended)
+            session->observer(session->observer_context, session, bound->step);
         done += bound->work;
     }
     return RVX_OK;

@@ -41,6 +41,16 @@ rvx_status rvx__session_forward(rvx_session *session, rvx_poll poll, void *conte
                                 rvx_error *error);
 rvx_status rvx__session_run(rvx_session *session, rvx_poll poll, void *context, rvx_error *error);
 
+/* Bytes of memory that the session holds for tensors and scratch: as allocated. */
+int64_t rvx__session_bytes(const rvx_session *session);
+
+/* Called after every step of the plan that did some work, with its index: for checks that look at
+ * values on their way. NULL: nobody looks. */
+typedef void (*rvx_observer)(void *context, const rvx_session *session, int32_t step);
+void rvx__session_observe(rvx_session *session, rvx_observer observer, void *context);
+/* Any tensor of the plan, as it lies in memory now. */
+rvx_tensor rvx__session_instance(const rvx_session *session, int32_t instance);
+
 /* Fills the parameters: He normal (a = 0.01) for weights, one for gamma, zero for the rest. A
  * parameter's numbers depend on the seed and its name alone. */
 void rvx__session_initialise(rvx_session *session, uint64_t seed);

@@ -129,16 +129,8 @@ cleanup:
 /* The network that validates; adds to `bytes` what it takes for the largest case. */
 static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
 {
-    const rvx_recipe *recipe = t->recipe;
     int64_t most = 0;
-    rvx_inference_options inference = {.patch = {t->patch[0], t->patch[1], t->patch[2]},
-                                       .tile_step = recipe->inference.tile_step,
-                                       .gaussian = recipe->inference.gaussian,
-                                       .threads = t->job->threads,
-                                       .isa = t->job->isa,
-                                       .storage = (rvx_dtype)recipe->memory.storage,
-                                       .streams = rvx__recipe_streams(recipe),
-                                       .grid_log2 = (int)recipe->memory.grid_log2};
+    rvx_inference_options inference = rvx__train_inference(t->job, t->patch);
     if (t->validation_names.count == 0)
         return RVX_OK;
     rvx_status status =

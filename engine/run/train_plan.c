@@ -12,18 +12,47 @@ void rvx__train_plan_free(rvx_train_plan *plan)
     *plan = (rvx_train_plan){0};
 }
 
-/* Policies of the recipe in the planner's words. */
-static rvx_policy policy_of(const rvx_recipe *recipe)
+rvx_inference_options rvx__train_inference(const rvx_train_job *job, const int64_t patch[3])
+{
+    const rvx_recipe *recipe = job->recipe;
+    return (rvx_inference_options){.patch = {patch[0], patch[1], patch[2]},
+                                   .tile_step = recipe->inference.tile_step,
+                                   .gaussian = recipe->inference.gaussian,
+                                   .threads = job->threads,
+                                   .isa = job->isa,
+                                   .storage = (rvx_dtype)recipe->memory.storage,
+                                   .streams = rvx__recipe_streams(recipe),
+                                   .grid_log2 = (int)recipe->memory.grid_log2};
+}
+
+rvx_policy rvx__train_plan_policy(const rvx_recipe *recipe)
 {
     static const rvx_policy policies[] = {RVX_POLICY_AUTO, RVX_POLICY_STORE, RVX_POLICY_CHECKPOINT,
                                           RVX_POLICY_REVERSIBLE};
     return policies[recipe->memory.policy];
 }
 
-/* `budget_bytes` for the step alone decides what the policy auto does. Where nothing fits it, the
- * smaller of the plans that keep little is made, for the caller to refuse. */
-static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64_t batch,
-                            const int64_t patch[3], int64_t budget_bytes, rvx_error *error)
+/* Of the policies that keep little, the plan that takes least. */
+static rvx_status smallest(rvx_plan **plan, const rvx_graph *graph, rvx_plan_options options,
+                           rvx_error *error)
+{
+    rvx_plan *other = NULL;
+    options.budget_bytes = 0;
+    options.policy = RVX_POLICY_REVERSIBLE;
+    rvx_status status = rvx__plan_create(plan, graph, &options, error);
+    options.policy = RVX_POLICY_CHECKPOINT;
+    if (status == RVX_OK)
+        status = rvx__plan_create(&other, graph, &options, error);
+    bool take = status == RVX_OK && other->arena_bytes < (*plan)->arena_bytes;
+    rvx__plan_free(take ? *plan : other);
+    if (take)
+        *plan = other;
+    return status;
+}
+
+rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, rvx_policy policy,
+                                int64_t batch, const int64_t patch[3], int64_t budget_bytes,
+                                rvx_error *error)
 {
     const rvx_recipe *recipe = job->recipe;
     rvx_value logits[RVX_STAGES_MAX] = {RVX_NO_VALUE};
@@ -42,7 +71,7 @@ static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64
                      .smooth = (float)recipe->loss.smooth};
     out->supervision = rvx__supervise(out->graph, logits, count, loss);
     rvx__train_optimizer(&optimizer, recipe);
-    rvx_plan_options options = {.policy = policy_of(recipe),
+    rvx_plan_options options = {.policy = policy,
                                 .isa = job->isa,
                                 .threads = job->threads,
                                 .inexact = rvx__recipe_streams(recipe) != RVX_I16,
@@ -55,9 +84,7 @@ static rvx_status plan_step(rvx_train_plan *out, const rvx_train_job *job, int64
         options.budget_bytes = budget_bytes;
     rvx_status status = rvx__plan_create(&out->plan, out->graph, &options, error);
     if (status == RVX_ERROR_MEMORY && options.budget_bytes > 0) {
-        options.policy = RVX_POLICY_REVERSIBLE;
-        options.budget_bytes = 0;
-        status = rvx__plan_create(&out->plan, out->graph, &options, error);
+        status = smallest(&out->plan, out->graph, options, error);
     }
     if (status != RVX_OK)
         rvx__train_plan_free(out);
@@ -76,17 +103,24 @@ static int64_t step_budget(const rvx_train_job *job, int64_t held_bytes)
     return budget == 0 ? 0 : budget > held_bytes ? budget - held_bytes : 1;
 }
 
-/* What remains for the step, negative where what is held is too much already. */
-static bool fits(int64_t *needed_bytes, const rvx_train_job *job, int64_t batch,
-                 const int64_t patch[3], int64_t held_bytes)
+/* A change to the plan that is tried. */
+typedef struct trial {
+    rvx_policy policy;
+    int64_t batch, patch[3];
+    int64_t needed_bytes; /* by the whole run */
+    rvx_policy taken;     /* what auto chose */
+} trial;
+
+static bool fits(trial *t, const rvx_train_job *job, int64_t held_bytes)
 {
     rvx_train_plan plan;
     int64_t budget = step_budget(job, held_bytes);
-    if (plan_step(&plan, job, batch, patch, budget, NULL) != RVX_OK)
+    if (rvx__train_plan_step(&plan, job, t->policy, t->batch, t->patch, budget, NULL) != RVX_OK)
         return false;
-    *needed_bytes = plan.plan->arena_bytes + held_bytes;
+    t->needed_bytes = plan.plan->arena_bytes + held_bytes;
+    t->taken = plan.plan->options.policy;
     rvx__train_plan_free(&plan);
-    return *needed_bytes <= job->recipe->memory.budget_bytes;
+    return t->needed_bytes <= job->recipe->memory.budget_bytes;
 }
 
 /* Axis edges times eighths / 8, rounded down to what the network divides. False where the last
@@ -106,25 +140,35 @@ static bool shrink(int64_t out[3], const rvx_recipe *recipe, const int64_t patch
     return coarsest > 1 && changed > 0;
 }
 
-/* One sentence: the least change to the plan that fits. */
+/* One sentence: the least change to the plan that fits. Another policy first: the result stays the
+ * same. */
 static void advise(char *text, size_t text_bytes, const rvx_train_job *job, const int64_t patch[3],
                    int64_t held_bytes)
 {
     const rvx_recipe *recipe = job->recipe;
-    int64_t needed, smaller[3];
-    if (recipe->patch.batch > 1 && fits(&needed, job, 1, patch, held_bytes)) {
-        snprintf(text, text_bytes, "patch.batch 1 would fit: %.1f MiB", mebibytes(needed));
+    trial t = {.policy = RVX_POLICY_AUTO,
+               .batch = recipe->patch.batch,
+               .patch = {patch[0], patch[1], patch[2]}};
+    if (rvx__train_plan_policy(recipe) != RVX_POLICY_AUTO && fits(&t, job, held_bytes)) {
+        snprintf(text, text_bytes, "memory.policy \"%s\" (--memory %s) would fit: %.1f MiB",
+                 rvx__policy_names[t.taken], rvx__policy_names[t.taken], mebibytes(t.needed_bytes));
+        return;
+    }
+    t.batch = 1;
+    if (recipe->patch.batch > 1 && fits(&t, job, held_bytes)) {
+        snprintf(text, text_bytes, "patch.batch 1 with memory.policy \"%s\" would fit: %.1f MiB",
+                 rvx__policy_names[t.taken], mebibytes(t.needed_bytes));
         return;
     }
     for (int eighths = 7; eighths > 0; eighths--)
-        for (int64_t batch = recipe->patch.batch; batch > 0; batch = batch > 1 ? 1 : 0) {
-            if (!shrink(smaller, recipe, patch, eighths) ||
-                !fits(&needed, job, batch, smaller, held_bytes))
+        for (t.batch = recipe->patch.batch; t.batch > 0; t.batch = t.batch > 1 ? 1 : 0) {
+            if (!shrink(t.patch, recipe, patch, eighths) || !fits(&t, job, held_bytes))
                 continue;
             snprintf(text, text_bytes,
-                     "patch.size [%lld, %lld, %lld] with patch.batch %lld would fit: %.1f MiB",
-                     (long long)smaller[2], (long long)smaller[1], (long long)smaller[0],
-                     (long long)batch, mebibytes(needed));
+                     "patch.size [%lld, %lld, %lld] with patch.batch %lld and memory.policy "
+                     "\"%s\" would fit: %.1f MiB",
+                     (long long)t.patch[2], (long long)t.patch[1], (long long)t.patch[0],
+                     (long long)t.batch, rvx__policy_names[t.taken], mebibytes(t.needed_bytes));
             return;
         }
     snprintf(text, text_bytes,
@@ -139,7 +183,8 @@ rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
     *out = (rvx_train_plan){0};
     int64_t budget = job->recipe->memory.budget_bytes;
     rvx_status status =
-        plan_step(out, job, job->recipe->patch.batch, patch, step_budget(job, held_bytes), error);
+        rvx__train_plan_step(out, job, rvx__train_plan_policy(job->recipe),
+                             job->recipe->patch.batch, patch, step_budget(job, held_bytes), error);
     if (status != RVX_OK || budget == 0 || out->plan->arena_bytes + held_bytes <= budget)
         return status;
     rvx__plan_describe_peak(out->plan, tensors, sizeof tensors, 4);

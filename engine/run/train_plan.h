@@ -5,6 +5,7 @@
 #define RVX_TRAIN_PLAN_H
 
 #include "engine/plan/plan.h"
+#include "engine/run/infer.h"
 #include "engine/run/train.h"
 
 typedef struct rvx_train_plan {
@@ -20,6 +21,16 @@ typedef struct rvx_train_plan {
  * what would fit. On failure nothing is held. */
 rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
                                   const int64_t patch[3], int64_t held_bytes, rvx_error *error);
+/* The plan of one step, whatever its size: for tables, checks and advice. `budget_bytes`, for the
+ * step alone, decides what the policy auto does (0: it keeps everything); where nothing fits it,
+ * the plan that keeps least is made, for the caller to judge. plan->options says which policy auto
+ * took. */
+rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, rvx_policy policy,
+                                int64_t batch, const int64_t patch[3], int64_t budget_bytes,
+                                rvx_error *error);
+rvx_policy rvx__train_plan_policy(const rvx_recipe *recipe); /* in the planner's words */
+/* How a run validates: what the recipe says, in tiles of `patch` (d, h, w). */
+rvx_inference_options rvx__train_inference(const rvx_train_job *job, const int64_t patch[3]);
 void rvx__train_plan_free(rvx_train_plan *plan); /* zeroed is legal */
 
 #endif
