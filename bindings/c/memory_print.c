@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LIVE_SHOWN = 4 };
+enum { LIVE_SHOWN = 6 };
 
 static const char *const stream_words[] = {"i16", "f32", "bf16"};
 static const char *const storage_words[] = {"f32", "bf16"};
@@ -95,19 +95,18 @@ static void print_head(rvx_text *out, const rvx_memory_table *table, const rvx_s
     if (table->held_bytes)
         rvx__text_format(out, "; %s beside it for cases and validation",
                          bytes_text(bytes, table->held_bytes));
-    rvx__text_format(out, "\n\n%-11s %12s %16s %6s  %-5s", "policy", "peak", "recompute GFLOP",
-                     "time", "exact");
-    rvx__text_add(out, table->budget_bytes ? "  fits  largest that fits\n" : "\n");
+    rvx__text_format(out, "\n\n%-11s %12s %16s %6s  %s%s\n", "policy", "peak", "recompute GFLOP",
+                     "time", "exact", table->budget_bytes ? "  fits  largest that fits" : "");
 }
 
 static void print_row(rvx_text *out, const rvx_memory_table *table, const rvx_memory_row *row)
 {
     char bytes[32], size[64];
-    rvx__text_format(out, "%-11s %12s %16.1f %5.2fx  %-5s", rvx__policy_names[row->policy],
+    rvx__text_format(out, "%-11s %12s %16.1f %5.2fx  %s", rvx__policy_names[row->policy],
                      bytes_text(bytes, row->peak_bytes), row->recompute_flops / 1e9,
-                     row->seconds / table->rows[0].seconds, row->exact ? "yes" : "no");
+                     row->seconds / table->rows[0].seconds, row->exact ? "yes" : "no ");
     if (table->budget_bytes)
-        rvx__text_format(out, "  %-4s  %s", row->fits ? "yes" : "no",
+        rvx__text_format(out, "    %-4s  %s", row->fits ? "yes" : "no",
                          size_text(size, table->largest[row->policy]));
     if (row->policy == RVX_POLICY_AUTO && row->kept)
         rvx__text_format(out, "  (%s, %d of %d values kept after all)",

@@ -82,15 +82,12 @@ static bool ends_with_channel(const char *name, int64_t stem, const char *suffix
     return stem > 5 && strncmp(name + stem - 5, suffix, 5) == 0;
 }
 
-static rvx_status channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
-                               rvx_error *error);
-
 /* A channel more than the model knows: segmenting the first ones only would be a guess. */
 static rvx_status check_channels(const prediction *p, const char *first, rvx_error *error)
 {
     char beyond[RVX_PATH_BYTES];
     int channels = p->model.config.in_channels;
-    rvx_status status = channel_path(beyond, first, channels, error);
+    rvx_status status = rvx__facade_channel_path(beyond, first, channels, error);
     if (status == RVX_OK && rvx__path_exists(beyond))
         status =
             rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: is there, but the model has %d channel%s: %s",
@@ -146,9 +143,8 @@ cleanup:
 /* ---- one case ----------------------------------------------------------------------------------
  */
 
-/* CASE_0000.nii.gz -> CASE_000C.nii.gz */
-static rvx_status channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
-                               rvx_error *error)
+rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
+                                    rvx_error *error)
 {
     rvx_status status = rvx__path_join(out, NULL, first, error);
     if (status != RVX_OK || channel == 0)
@@ -170,7 +166,7 @@ static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
     rvx_case_recipe recipe;
     rvx__case_recipe_make(&recipe, channels, &p->model.recipe);
     for (int c = 0; c < recipe.channel_count; c++) {
-        RVX_TRY(channel_path(paths[c], p->first_paths[p->done], c, error));
+        RVX_TRY(rvx__facade_channel_path(paths[c], p->first_paths[p->done], c, error));
         images[c] = paths[c];
     }
     RVX_TRY(rvx__case_load(&one, p->identifiers.names[p->done], images, NULL, &recipe, error));

@@ -134,10 +134,11 @@ const rvx_cli_verb rvx__cli_plan = {
     .details =
         "Reads every case of DATASET (nnU-Net raw layout) once and makes the plan, one JSON: "
         "network,\npatch, spacing, normalisation, augmentation, optimiser, folds. Edit it "
-        "and train with --plan.\nThen, or for a network by its name, a table: peak memory of "
-        "a training step, what it holds then,\nwork done twice and time under each memory "
-        "policy (docs/memory.md). Nothing of that size is\nallocated. Without --out and "
-        "--json the plan goes to standard output and the table to standard error.",
+        "and train with --plan.\nThen, or for a network by its name, a table: what a training "
+        "step takes at its peak under each\nmemory policy, what holds it, work done twice, "
+        "time (docs/memory.md). Nothing of that size is\nallocated. The plan goes to standard "
+        "output and the table to standard error; with --out FILE or\n--json the table goes to "
+        "standard output.",
     .example = "revoxel plan Dataset001_TrusGland --steps 500 --out plan.json",
     .options = options_table,
     .arguments_min = 0,

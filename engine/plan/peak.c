@@ -13,13 +13,44 @@ static bool alive(const rvx_plan *plan, int32_t buffer)
            plan->peak_step <= b->last_step;
 }
 
+/* The name of the first node with a name that reads the value. */
+static const char *reader(const rvx_plan *plan, int32_t value)
+{
+    for (int32_t n = 0; n < plan->graph->node_count; n++)
+        for (int i = 0; i < plan->graph->nodes[n].in_count; i++)
+            if (plan->graph->nodes[n].in[i] == value && plan->graph->nodes[n].name[0])
+                return plan->graph->nodes[n].name;
+    return "";
+}
+
+/* The nearest node with a name that the value comes from. */
+static const char *origin(const rvx_plan *plan, int32_t value)
+{
+    while (value >= 0) {
+        const rvx_value_info *info = &plan->graph->values[value];
+        if (info->name[0])
+            return info->name;
+        value = info->node < 0 ? -1 : plan->graph->nodes[info->node].in[0];
+    }
+    return "";
+}
+
+/* "enc0/unit1/conv conv (gradient)"; what was made outside of all scopes goes by its reader, or by
+ * where it comes from. */
 static void label_instance(const rvx_plan *plan, const rvx_instance *instance, char *text,
                            size_t text_bytes)
 {
     const rvx_value_info *info = &plan->graph->values[instance->value];
     const char *op = info->node >= 0 ? plan->graph->nodes[info->node].op->name : "";
-    snprintf(text, text_bytes, "%s%s%s%s", info->name, op[0] ? " " : "", op,
-             instance->gradient ? " (gradient)" : "");
+    const char *gradient = instance->gradient ? " (gradient)" : "";
+    const char *by = info->name[0] ? "" : reader(plan, instance->value);
+    const char *word = by[0] ? " for " : " of ";
+    if (!by[0])
+        by = origin(plan, instance->value);
+    if (info->name[0])
+        snprintf(text, text_bytes, "%s%s%s%s", info->name, op[0] ? " " : "", op, gradient);
+    else
+        snprintf(text, text_bytes, "%s%s%s%s", op, by[0] ? word : "", by, gradient);
 }
 
 /* The value that lives in the buffer at the peak, the first of several. */

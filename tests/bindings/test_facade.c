@@ -136,6 +136,35 @@ static void test_refusals(void)
     TAP_OK(rvx_plan_dataset(&text, "no/such", &plan, &error) == RVX_ERROR_ARGUMENT);
     TAP_OK(says("patch"));
 
+    plan = (rvx_plan_settings)RVX_OPTIONS(rvx_plan_settings);
+    plan.streams = "i8";
+    TAP_OK(rvx_plan_dataset(&text, "no/such", &plan, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(says("streams expected i16, f32 or bf16, found 'i8'"));
+
+    rvx_memory_options memory = RVX_OPTIONS(rvx_memory_options);
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_ERROR_ARGUMENT && says("network"));
+    memory.network = "unet3d";
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_ERROR_ARGUMENT && says("size"));
+    memory.size[0] = memory.size[1] = 64;
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_ERROR_ARGUMENT && says("along z"));
+    memory.size[2] = 64;
+    memory.batch = -1;
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_ERROR_ARGUMENT && says("batch"));
+    memory.batch = 0;
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_OK && strstr(text, "reversible"));
+    rvx_string_free(text);
+    memory.plan = "plan.json";
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_ERROR_ARGUMENT && !text);
+    memory.network = NULL;
+    memory.plan = "no/such/plan.json";
+    TAP_OK(rvx_plan_memory(&text, &memory, &error) == RVX_ERROR_IO && says("no/such/plan.json"));
+
+    rvx_check_options check = RVX_OPTIONS(rvx_check_options);
+    TAP_OK(rvx_check(&text, "", &check, &error) == RVX_ERROR_ARGUMENT && says("target is empty"));
+    TAP_OK(rvx_check(&text, "no/such", &check, &error) == RVX_ERROR_ARGUMENT && says("no/such"));
+    check.data = "no/such/image.nii";
+    TAP_OK(rvx_check(&text, "unet3d", &check, &error) == RVX_ERROR_IO && says("image.nii"));
+
     rvx_evaluate_options evaluate = RVX_OPTIONS(rvx_evaluate_options);
     TAP_OK(rvx_evaluate(&text, "no/such", "none", &evaluate, &error) == RVX_ERROR_IO);
     evaluate.tolerance_mm = -1;

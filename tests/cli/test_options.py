@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scratch import done, folder, ok, refused, revoxel
 
-VERBS = ["synth", "inspect", "models", "plan", "train", "predict", "evaluate", "report"]
+VERBS = ["synth", "inspect", "models", "plan", "check", "train", "predict", "evaluate", "report"]
 
 run = revoxel("--version")
 ok(run.returncode == 0 and run.stdout.startswith("revoxel 0."), "--version", run.stdout)
@@ -73,13 +73,19 @@ TABLE = [  # words of the message, then the command line
     ("usage: revoxel inspect", ["inspect"]),
     ("know what to do with 'b'", ["inspect", "a", "b"]),
     ("know what to do with '--json'", ["models", "unet3d", "--", "--json"]),
+    ("plan needs a DATASET", ["plan"]),
+    ("needs --size", ["plan", "--model", "unet3d"]),
+    ("--size goes without a DATASET", ["plan", "x", "--size", "64x64x64"]),
+    ("--steps goes with a DATASET", ["plan", "--model", "unet3d", "--size", "64x64x64", "--steps", 3]),
+    (("--grid", "found '16'"), ["plan", "x", "--grid", "16"]),
+    ("usage: revoxel check", ["check"]),
     ("usage: revoxel predict", ["predict", "run", "--out", "x"]),
     ("predict needs --out", ["predict", "run", "image"]),
     ("train needs --out", ["train", "data"]),
     ("evaluate needs --ref", ["evaluate", "--pred", "a"]),
 ]
 for message, arguments in TABLE:
-    refused(f"refused: {' '.join(arguments)[:60]}", 2, message, *arguments)
+    refused(f"refused: {' '.join(map(str, arguments))[:60]}", 2, message, *arguments)
     ok(not revoxel(*arguments).stdout, "nothing on standard output")
 
 networks = {m["name"]: m for m in json.loads(revoxel("models", "--json").stdout)}
