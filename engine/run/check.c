@@ -62,13 +62,15 @@ static int64_t peak_restart(void)
 
 static void fill_image(rvx_tensor image, const rvx_check_input *input)
 {
-    int64_t samples = image.shape.n, each = rvx__shape_count(image.shape) / samples;
-    float *out = rvx__f32(&image);
-    for (int64_t n = 0; n < samples && input->image; n++)
-        memcpy(out + n * each, input->image, (size_t)each * sizeof *out);
+    int64_t count = rvx__shape_count(image.shape), each = count / image.shape.n;
     rvx_random random = {.seed = input->seed, .stream = STREAM_IMAGE};
-    for (int64_t i = 0; i < samples * each && !input->image; i++)
-        out[i] = rvx__random_normal(&random);
+    for (int64_t i = 0; i < count; i++) {
+        float value = input->image ? input->image[i % each] : rvx__random_normal(&random);
+        if (image.dtype == RVX_BF16)
+            ((uint16_t *)image.data)[i] = rvx__bf16_of(value);
+        else
+            rvx__f32(&image)[i] = value;
+    }
 }
 
 /* Blocks of voxels of one class each, drawn at random. */

@@ -76,6 +76,9 @@ ok(run.returncode == 0 and {(one["policy"], one["threads"]) for one in runs} ==
 ok(all(one["arena_bytes"] == one["planned_bytes"] for one in runs), "check: the arena is the plan, to the byte")
 ok(sum(one["streams_rebuilt"] for one in runs) > 0 and sum(one["reruns"] for one in runs) > 0 and
    all(one["streams_rebuilt"] == one["streams_equal"] for one in runs), "check: streams came back", run.stdout)
+run = revoxel("check", "revnet3d-full", "--widths", "8,16", "--size", "16x24x32", "--storage", "bf16", "--batch", 2,
+              "--quiet")
+ok(run.returncode == 0 and run.stdout.startswith("exact: 37 of 37"), "check: bf16 activations", run.stdout + run.stderr)
 run = revoxel("check", "revnet3d-full", "--widths", "8,16", "--size", "16x16x16", "--streams", "f32", "--quiet")
 ok(run.returncode == 1 and run.stdout.startswith("not exact:") and "memory.streams" in run.stderr,
    "check: f32 streams are told apart", run.stdout + run.stderr)
