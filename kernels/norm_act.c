@@ -5,9 +5,14 @@
  * Where x is an integer stream the sums are those of integers, exact.
  *
  * mean and biased variance over the voxels and channels of a group, per sample: instance norm
- * where params.groups is 0 (one group a channel; Ulyanov 2016), else group norm (Wu and He 2018).
+ * where params.groups is 0 (one group a channel; Ulyanov 2016), else group norm (Wu and He 2018);
+ * or, with params.batch_statistics, over voxels and samples for each channel: batch norm (Ioffe and
+ * Szegedy 2015). Inference then takes the running mean and variance instead. A training step moves
+ * them in place, once (never in RVX_MODE_AGAIN):  r += momentum (s - r), s the step's own mean and
+ * unbiased variance, as PyTorch does.
  *
- * in:  x [n][d][h][w][c], gamma [c] (absent: 1), beta [c] (absent: 0)
+ * in:  x [n][d][h][w][c], gamma [c] (absent: 1), beta [c] (absent: 0), running mean [c] and
+ *      variance [c] (batch norm only; absent: the batch's own always)
  * out: y like x (written only where it has data), statistics [n][1][1][groups][2] of mean and
  *      rstd, fold table [n][1][1][3][c] of scale, shift and slope with y = fold(x).
  * Backward reads x, gamma, statistics and the fold table, never y; the slope counts where the
@@ -37,7 +42,12 @@ static rvx_status norm_act_shape(rvx_shape *out, const rvx_shape *in, int in_cou
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "norm_act: %lld channels do not divide into %lld groups", (long long)x.c,
                          (long long)groups);
-    if (x.d * x.h * x.w * (x.c / groups) < 2)
+    if (params->batch_statistics && params->groups)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "norm_act: batch statistics of %d groups; they are those of channels",
+                         params->groups);
+    int64_t samples = params->batch_statistics ? x.n : 1;
+    if (samples * x.d * x.h * x.w * (x.c / groups) < 2)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "norm_act: a group has one value only, so its variance means nothing; "
                          "use larger patches or fewer stages");
@@ -48,6 +58,10 @@ static rvx_status norm_act_shape(rvx_shape *out, const rvx_shape *in, int in_cou
         RVX_TRY(parameter_check(in[1], "gamma", x.c, error));
     if (in_count > 2)
         RVX_TRY(parameter_check(in[2], "beta", x.c, error));
+    if (in_count > 3)
+        RVX_TRY(parameter_check(in[3], "running mean", x.c, error));
+    if (in_count > 4)
+        RVX_TRY(parameter_check(in[4], "running variance", x.c, error));
     out[0] = x;
     out[1] = (rvx_shape){x.n, 1, 1, groups, 2};
     out[2] = (rvx_shape){x.n, 1, 1, 3, x.c};
@@ -79,9 +93,10 @@ static int64_t norm_act_scratch(rvx_phase phase, const rvx_shape *in, const rvx_
 const rvx_op rvx__op_norm_act = {
     .name = "norm_act",
     .in_min = 1,
-    .in_max = 3,
+    .in_max = 5,
     .out_count = 3,
     .shape = norm_act_shape,
+    .no_gradient_inputs = 1u << 3 | 1u << 4,
     .reads_data = RVX_READS_IN(0) | RVX_READS_IN(1) | RVX_READS_OUT(1) | RVX_READS_OUT(2),
     .stored_outputs = 1,
     .flags = RVX_OP_FOLDABLE | RVX_OP_FORWARD_IN_PLACE | RVX_OP_BACKWARD_IN_PLACE | RVX_OP_CHEAP |

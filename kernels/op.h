@@ -63,7 +63,17 @@ typedef struct rvx_op_params {
     int32_t exponential;        /* orthogonal_*: Q = exp A instead of Cayley's */
     float rate;                 /* dropout: share that is dropped */
     int32_t layer;              /* dropout: tells masks of one step apart */
+    int32_t batch_statistics;   /* norm: over the samples of the batch too (batch norm) */
+    float momentum;             /* norm: how much of a step's statistics the running ones take */
 } rvx_op_params;
+
+/* What a run is for. Ops that differ in training and inference, or that must do something once a
+ * step only, ask for it. */
+typedef enum rvx_mode {
+    RVX_MODE_TRAINING = 0,
+    RVX_MODE_AGAIN, /* training: the same work once more, because its result was not kept */
+    RVX_MODE_INFERENCE
+} rvx_mode;
 
 typedef struct rvx_call {
     const rvx_op_params *params;
@@ -78,6 +88,7 @@ typedef struct rvx_call {
     void *scratch;                    /* 64-byte aligned */
     int64_t scratch_bytes;
     int threads;
+    rvx_mode mode;
 } rvx_call;
 
 typedef void (*rvx_kernel)(const rvx_call *call);

@@ -48,13 +48,15 @@ rvx_status rvx__facade_plan_agrees(const rvx_recipe *recipe, const char *source,
                                    const rvx_plan_settings *settings, rvx_error *error);
 /* RVX_OK where the network is one of models.def; else an error that lists them. */
 rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_error *error);
+/* The same for a network that is to be trained: refuses those that classify whole images. */
+rvx_status rvx__facade_segmenter(const rvx_model **model, const char *name, rvx_error *error);
 /* The network that a recipe describes: axes x, y, z become d, h, w. The recipe has been checked and
  * its network is known. */
 void rvx__facade_model_config(rvx_model_config *config, const rvx_recipe *recipe);
 
 /* A model's published configuration with what the options change, checked. */
-rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_models_options *options,
-                                 rvx_error *error);
+rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_model *model,
+                                 const rvx_models_options *options, rvx_error *error);
 /* Refuses sizes (x, y, z) that the network does not divide without a rest, or that leave one voxel
  * at the bottom. */
 rvx_status rvx__facade_size_check(const int64_t size[3], const rvx_model_config *config,

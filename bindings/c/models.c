@@ -32,8 +32,20 @@ rvx_status rvx__facade_network(const rvx_model **model, const char *name, rvx_er
                      list);
 }
 
-rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_models_options *options,
-                                 rvx_error *error)
+rvx_status rvx__facade_segmenter(const rvx_model **model, const char *name, rvx_error *error)
+{
+    rvx_status status = rvx__facade_network(model, name, error);
+    if (status != RVX_OK || !(*model)->defaults.classifies)
+        return status;
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                     "network \"%s\" gives one label an image, and a segmentation data set has "
+                     "one a voxel; it can be listed (revoxel models) and built in code, but not "
+                     "trained from such data",
+                     name);
+}
+
+rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_model *model,
+                                 const rvx_models_options *options, rvx_error *error)
 {
     if (options->in_channels < 0 || options->in_channels > 65536)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "in_channels expected 1 to 65536, found %d",
@@ -59,6 +71,8 @@ rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_models_opti
                 config->strides[i][axis] = i ? 2 : 1;
         }
     }
+    if (model->set_widths && !options->width_count)
+        model->set_widths(config); /* they follow from the inputs, maybe */
     return rvx__model_config_check(config, error);
 }
 
@@ -172,7 +186,7 @@ rvx_status rvx_models(char **text, const rvx_models_options *given, rvx_error *e
         if (only && rvx__models[i] != only)
             continue;
         model_facts facts = {.model = rvx__models[i], .config = rvx__models[i]->defaults};
-        RVX_TRY(rvx__facade_configure(&facts.config, &options, error));
+        RVX_TRY(rvx__facade_configure(&facts.config, facts.model, &options, error));
         RVX_TRY(rvx__facade_size_check(size, &facts.config, error));
         RVX_TRY(describe(&facts, size, error));
         if (options.json) {

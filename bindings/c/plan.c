@@ -337,7 +337,7 @@ rvx_status rvx__facade_plan(rvx_recipe *out, const char *path, const rvx_plan_se
     const rvx_model *model = NULL;
     *out = (rvx_recipe){0};
     RVX_TRY(settings_check(settings, error));
-    RVX_TRY(rvx__facade_network(&model, settings->network ? settings->network : "unet3d", error));
+    RVX_TRY(rvx__facade_segmenter(&model, settings->network ? settings->network : "unet3d", error));
     RVX_TRY(rvx__dataset_open(&dataset, path, error));
     if (rvx__facade_progress(settings->progress, settings->context,
                              rvx__facade_phase("load", path, 0, dataset->case_count))) {

@@ -20,9 +20,11 @@ static rvx_status open_network(rvx_subject *s, const rvx_subject_options *option
     changes.widths = options->widths;
     changes.width_count = options->width_count;
     s->job.config = s->job.model->defaults;
-    if (options->depth)
+    if (options->depth) {
         s->job.config.depth = options->depth;
-    RVX_TRY(rvx__facade_configure(&s->job.config, &changes, error));
+        memset(s->job.config.blocks, 0, sizeof s->job.config.blocks);
+    }
+    RVX_TRY(rvx__facade_configure(&s->job.config, s->job.model, &changes, error));
     rvx__recipe_base(recipe);
     s->by_name = true;
     strncpy(recipe->network.name, s->job.model->name, sizeof recipe->network.name - 1);

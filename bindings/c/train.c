@@ -94,7 +94,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
     RVX_TRY(rvx__facade_threads(t.options.threads, error));
     RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
     RVX_TRY(find_plan(&t, dataset, run, error));
-    RVX_TRY(rvx__facade_network(&t.model, t.recipe.network.name, error));
+    RVX_TRY(rvx__facade_segmenter(&t.model, t.recipe.network.name, error));
     RVX_TRY(check_dataset(&t, error));
     int threads = t.options.threads ? t.options.threads : (int)t.recipe.training.threads;
     rvx_train_job job = {.recipe = &t.recipe,

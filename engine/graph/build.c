@@ -55,6 +55,21 @@ rvx_value rvx__norm_act(rvx_graph *graph, rvx_value x, int groups, float epsilon
     return out[0];
 }
 
+rvx_value rvx__batch_norm_act(rvx_graph *graph, rvx_value x, float epsilon, float momentum,
+                              float slope)
+{
+    rvx_op_params params = {
+        .epsilon = epsilon, .slope = slope, .batch_statistics = 1, .momentum = momentum};
+    rvx_shape s = {1, 1, 1, 1, rvx__shape(graph, x).c};
+    rvx_value in[5] = {x, rvx__parameter(graph, "gamma", s, RVX_ROLE_GAMMA),
+                       rvx__parameter(graph, "beta", s, RVX_ROLE_BETA),
+                       rvx__parameter(graph, "running_mean", s, RVX_ROLE_RUNNING_MEAN),
+                       rvx__parameter(graph, "running_var", s, RVX_ROLE_RUNNING_VARIANCE)};
+    rvx_value out[RVX_OUT_MAX];
+    rvx__graph_apply(graph, out, &rvx__op_norm_act, in, 5, &params);
+    return out[0];
+}
+
 static rvx_value resample(rvx_graph *graph, const rvx_op *op, rvx_value x, const int factor[3])
 {
     rvx_op_params params = {0};
@@ -68,6 +83,13 @@ static rvx_value resample(rvx_graph *graph, const rvx_op *op, rvx_value x, const
 rvx_value rvx__max_pool(rvx_graph *graph, rvx_value x, const int factor[3])
 {
     return resample(graph, &rvx__op_max_pool, x, factor);
+}
+
+rvx_value rvx__mean_pool(rvx_graph *graph, rvx_value x)
+{
+    rvx_value out;
+    rvx__graph_apply(graph, &out, &rvx__op_mean_pool, &x, 1, &(rvx_op_params){0});
+    return out;
 }
 
 rvx_value rvx__upsample(rvx_graph *graph, rvx_value x, const int factor[3])

@@ -170,7 +170,9 @@ int64_t rvx__graph_parameter_count(const rvx_graph *graph)
 {
     int64_t count = 0;
     for (int32_t i = 0; i < graph->value_count; i++)
-        if (graph->values[i].kind == RVX_VALUE_PARAMETER)
+        if (graph->values[i].kind == RVX_VALUE_PARAMETER &&
+            graph->values[i].role != RVX_ROLE_RUNNING_MEAN &&
+            graph->values[i].role != RVX_ROLE_RUNNING_VARIANCE)
             count += rvx__shape_count(graph->values[i].shape);
     return count;
 }

@@ -31,8 +31,10 @@ typedef enum rvx_parameter_role {
     RVX_ROLE_BIAS,                  /* 0 */
     RVX_ROLE_GAMMA,                 /* 1 */
     RVX_ROLE_BETA,                  /* 0 */
-    RVX_ROLE_CAYLEY,     /* Haar (kernels/orthogonal.h); exported as [c][row][1][1][column] */
-    RVX_ROLE_EXPONENTIAL /* the same for the exponential map */
+    RVX_ROLE_CAYLEY,          /* Haar (kernels/orthogonal.h); exported as [c][row][1][1][column] */
+    RVX_ROLE_EXPONENTIAL,     /* the same for the exponential map */
+    RVX_ROLE_RUNNING_MEAN,    /* 0; not trained, but moved by batch norm once a step */
+    RVX_ROLE_RUNNING_VARIANCE /* 1; the same */
 } rvx_parameter_role;
 
 typedef struct rvx_value_info {
@@ -87,6 +89,7 @@ rvx_value rvx__parameter(rvx_graph *graph, const char *name, rvx_shape shape,
 rvx_shape rvx__shape(const rvx_graph *graph, rvx_value value);
 /* The input or parameter of that name, or RVX_NO_VALUE. */
 rvx_value rvx__graph_find(const rvx_graph *graph, const char *name);
+/* Trained numbers: without running statistics, as publications count. */
 int64_t rvx__graph_parameter_count(const rvx_graph *graph);
 
 /* Adds a node; the builders below call it. out: op->out_count values. */
@@ -109,7 +112,14 @@ rvx_value rvx__conv_transpose(rvx_graph *graph, rvx_value x, int channels, const
 /* Normalises over space within each of `groups` channel groups (0: instance norm), affine, then
  * leaky ReLU (slope 1: none). Parameters gamma and beta. */
 rvx_value rvx__norm_act(rvx_graph *graph, rvx_value x, int groups, float epsilon, float slope);
+/* The same with the statistics of a channel over space and batch (Ioffe 2015). Inference takes
+ * running ones, which a training step moves by `momentum` of the way to its own; they are the
+ * further parameters running_mean and running_var, which are not trained. */
+rvx_value rvx__batch_norm_act(rvx_graph *graph, rvx_value x, float epsilon, float momentum,
+                              float slope);
 rvx_value rvx__max_pool(rvx_graph *graph, rvx_value x, const int factor[3]);
+/* Mean over all voxels: [n][1][1][1][c]. */
+rvx_value rvx__mean_pool(rvx_graph *graph, rvx_value x);
 rvx_value rvx__upsample(rvx_graph *graph, rvx_value x, const int factor[3]);
 /* A sum with a stream is a stream. */
 rvx_value rvx__add(rvx_graph *graph, rvx_value a, rvx_value b);

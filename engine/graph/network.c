@@ -8,10 +8,11 @@ rvx_status rvx__model_config_check(const rvx_model_config *config, rvx_error *er
     if (config->in_channels < 1)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "network: in_channels must be at least 1, found %d", config->in_channels);
-    if (config->classes < 2 || config->classes > 255)
+    int classes_max = config->classifies ? 65536 : 255;
+    if (config->classes < 2 || config->classes > classes_max)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
-                         "network: classes must be 2 to 255 (background included), found %d",
-                         config->classes);
+                         "network: classes must be 2 to %d (background included), found %d",
+                         classes_max, config->classes);
     if (config->stage_count < 2 || config->stage_count > RVX_STAGES_MAX)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "network: widths must name 2 to %d stages, found %d", RVX_STAGES_MAX,

@@ -14,10 +14,12 @@ typedef struct rvx_model_config {
     int widths[RVX_STAGES_MAX];     /* channels per stage, finest first */
     int strides[RVX_STAGES_MAX][3]; /* d, h, w on entering the stage; stage 0 is {1, 1, 1} */
     int kernels[RVX_STAGES_MAX][3]; /* d, h, w of the stage's convolutions: 1 or 3; 0 means 3 */
-    int depth;             /* convolutions (unet3d) or couplings (revunet3d) per encoder stage */
-    int decoder_depth;     /* the same per decoder stage; 0: as depth */
-    int groups;            /* revunet3d: largest number of normalisation groups */
-    bool deep_supervision; /* unet3d: logits of coarser stages too */
+    int depth;         /* convolutions (unet3d) or couplings (revunet3d) per encoder stage */
+    int decoder_depth; /* the same per decoder stage; 0: as depth */
+    int blocks[RVX_STAGES_MAX]; /* irevnet: blocks per stage; all 0: depth in each but the first */
+    int groups;                 /* revunet3d: largest number of normalisation groups */
+    bool deep_supervision;      /* unet3d: logits of coarser stages too */
+    bool classifies;            /* one label an image: logits [n][1][1][1][classes] */
 } rvx_model_config;
 
 typedef struct rvx_model {

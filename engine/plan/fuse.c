@@ -70,7 +70,8 @@ static void fuse_norm(rvx_plan *plan, int32_t n)
     const rvx_node *norm = &plan->graph->nodes[info->node];
     const rvx_op_params *p = &node->params;
     bool slabs = p->stride[0] == 1 && 2 * p->pad[0] == p->kernel[0] - 1;
-    if (norm->op != &rvx__op_norm_act || !slabs || only_consumer(plan, node->in[0]) != n)
+    if (norm->op != &rvx__op_norm_act || norm->params.batch_statistics || !slabs ||
+        only_consumer(plan, node->in[0]) != n)
         return;
     rvx_node merged = *node;
     merged.op = &rvx__op_norm_conv;

@@ -103,6 +103,9 @@ static void bind_step(rvx_session *session, int32_t index)
     if (!step->rebuild)
         for (int i = 0; i < RVX_OUT_MAX; i++)
             call->out[i].overflow = &session->overflow[step->node];
+    call->mode = plan->options.loss_count == 0 ? RVX_MODE_INFERENCE
+                 : step->rebuild               ? RVX_MODE_AGAIN
+                                               : RVX_MODE_TRAINING;
     call->threads = plan->options.threads;
     call->scratch_bytes = step->scratch_bytes;
     if (step->scratch_buffer >= 0)
@@ -329,6 +332,7 @@ void rvx__session_initialise(rvx_session *session, uint64_t seed)
         float *data = rvx__f32(&t);
         bool weight =
             info->role == RVX_ROLE_CONV_WEIGHT || info->role == RVX_ROLE_CONV_TRANSPOSE_WEIGHT;
+        bool one = info->role == RVX_ROLE_GAMMA || info->role == RVX_ROLE_RUNNING_VARIANCE;
         float deviation = weight ? he_deviation(info) : 0.0f;
         if (info->role == RVX_ROLE_CAYLEY || info->role == RVX_ROLE_EXPONENTIAL) {
             orthogonal_fill(data, info);
@@ -336,7 +340,6 @@ void rvx__session_initialise(rvx_session *session, uint64_t seed)
         }
         rvx_random random = {.seed = seed, .stream = name_hash(info->name)};
         for (int64_t i = 0; i < rvx__shape_count(info->shape); i++)
-            data[i] = weight ? deviation * rvx__random_normal(&random)
-                             : (info->role == RVX_ROLE_GAMMA ? 1.0f : 0.0f);
+            data[i] = weight ? deviation * rvx__random_normal(&random) : (one ? 1.0f : 0.0f);
     }
 }

@@ -5,6 +5,7 @@
 #include "kernels/cpu/norm_integers.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 /* sums[j] += sum of (x - shift), squares[j] += sum of (x - shift)^2, over `run` voxels. */
 RVX_INLINE void moments_run(double *sums, double *squares, rvx_plane x, int64_t run,
@@ -95,61 +96,104 @@ static void piece_moments(double *partial, rvx_plane x, int64_t voxels, int64_t 
     }
 }
 
-/* Statistics of group g of sample n from the partial moments of pieces and channels:
+/* Statistics of a group of channels of `samples` samples from the partial moments of pieces:
  * variance = sum of (M2_i + count_i (mean_i - mean)^2) / count. */
-static void group_statistics(double *mean_out, double *rstd_out, const double *partial,
-                             int64_t voxels, int64_t c, int64_t first, int64_t count,
-                             double epsilon)
+static void group_statistics(double *mean_out, double *variance_out, const double *partial,
+                             int64_t voxels, int64_t samples, int64_t c, int64_t first,
+                             int64_t count)
 {
-    int64_t piece = rvx__piece_voxels(voxels, c), pieces = rvx__piece_count(voxels, c);
-    double total = (double)voxels * (double)count, mean = 0, deviation = 0;
+    int64_t pieces = samples * rvx__piece_count(voxels, c);
+    double total = (double)(voxels * samples) * (double)count, mean = 0, deviation = 0;
     for (int64_t i = 0; i < pieces; i++) {
-        int64_t here = voxels - i * piece < piece ? voxels - i * piece : piece;
+        int64_t here = rvx__piece_of(i, voxels, c).count;
         for (int64_t j = first; j < first + count; j++)
             mean += partial[(i * c + j) * 2] * (double)here;
     }
     mean /= total;
     for (int64_t i = 0; i < pieces; i++) {
-        int64_t here = voxels - i * piece < piece ? voxels - i * piece : piece;
+        int64_t here = rvx__piece_of(i, voxels, c).count;
         for (int64_t j = first; j < first + count; j++) {
             const double *p = partial + (i * c + j) * 2;
             deviation += p[1] + (double)here * (p[0] - mean) * (p[0] - mean);
         }
     }
     *mean_out = mean;
-    *rstd_out = 1 / sqrt(fmax(deviation, 0) / total + epsilon);
+    *variance_out = fmax(deviation, 0) / total;
+}
+
+/* Mean and variance of group g over `samples` samples from n on. */
+static void statistics_of(double *mean, double *variance, const rvx_call *call,
+                          const double *partial, int64_t n, int64_t samples, int64_t g)
+{
+    const rvx_tensor *x = &call->in[0];
+    int64_t c = x->shape.c, voxels = x->shape.d * x->shape.h * x->shape.w;
+    int64_t size = c / call->out[1].shape.w;
+    partial += n * rvx__piece_count(voxels, c) * c * 2;
+    if (x->dtype == RVX_I16)
+        rvx__integer_statistics(mean, variance, (const int64_t *)partial, voxels, samples, c,
+                                g * size, size, x->grid_log2);
+    else
+        group_statistics(mean, variance, partial, voxels, samples, c, g * size, size);
+}
+
+/* The columns of group g of sample n in out[1] and out[2]. */
+static void columns_write(const rvx_call *call, int64_t n, int64_t g, double mean, double variance)
+{
+    const rvx_tensor *statistics = &call->out[1], *fold = &call->out[2];
+    int64_t groups = statistics->shape.w, size = fold->shape.c / groups;
+    const float *gamma = rvx__f32(&call->in[1]), *beta = rvx__f32(&call->in[2]);
+    double rstd = 1 / sqrt(variance + (double)call->params->epsilon);
+    float *pair = rvx__f32(statistics) + (n * groups + g) * statistics->pitch;
+    float *row = rvx__f32(fold) + n * 3 * fold->pitch;
+    pair[0] = (float)mean;
+    pair[1] = (float)rstd;
+    for (int64_t j = g * size; j < (g + 1) * size; j++) {
+        double scale = rstd * (gamma ? (double)gamma[j] : 1);
+        row[j] = (float)scale;
+        row[fold->pitch + j] = (float)((beta ? (double)beta[j] : 0) - mean * scale);
+        row[2 * fold->pitch + j] = call->params->slope;
+    }
+}
+
+/* r += momentum (s - r) of one channel; count: the values behind s. */
+static void running_move(const rvx_call *call, int64_t channel, double mean, double variance,
+                         double count)
+{
+    float *means = rvx__f32(&call->in[3]), *variances = rvx__f32(&call->in[4]);
+    double momentum = (double)call->params->momentum, unbiased = variance * (count / (count - 1));
+    if (means)
+        means[channel] += (float)(momentum * (mean - (double)means[channel]));
+    if (variances)
+        variances[channel] += (float)(momentum * (unbiased - (double)variances[channel]));
+}
+
+/* Batch norm in inference, which needs no sums. */
+static bool uses_running(const rvx_call *call)
+{
+    return call->params->batch_statistics && call->mode == RVX_MODE_INFERENCE && call->in[3].data &&
+           call->in[4].data;
 }
 
 /* Writes out[1] and out[2]. */
 static void tables_write(const rvx_call *call, const double *partial)
 {
-    const rvx_tensor *x = &call->in[0], *statistics = &call->out[1], *fold = &call->out[2];
-    int64_t c = x->shape.c, voxels = x->shape.d * x->shape.h * x->shape.w;
-    int64_t groups = statistics->shape.w, size = c / groups;
-    int64_t stride = rvx__piece_count(voxels, c) * c * 2;
-    const float *gamma = rvx__f32(&call->in[1]), *beta = rvx__f32(&call->in[2]);
-    for (int64_t n = 0; n < x->shape.n; n++) {
-        float *row = rvx__f32(fold) + n * 3 * fold->pitch;
+    rvx_shape x = call->in[0].shape;
+    int64_t groups = call->out[1].shape.w, samples = call->params->batch_statistics ? x.n : 1;
+    const float *means = rvx__f32(&call->in[3]), *variances = rvx__f32(&call->in[4]);
+    for (int64_t n = 0; n < x.n; n += samples)
         for (int64_t g = 0; g < groups; g++) {
-            double mean, rstd;
-            if (x->dtype == RVX_I16)
-                rvx__integer_statistics(&mean, &rstd, (const int64_t *)partial + n * stride, voxels,
-                                        c, g * size, size, x->grid_log2,
-                                        (double)call->params->epsilon);
-            else
-                group_statistics(&mean, &rstd, partial + n * stride, voxels, c, g * size, size,
-                                 (double)call->params->epsilon);
-            float *pair = rvx__f32(statistics) + (n * groups + g) * statistics->pitch;
-            pair[0] = (float)mean;
-            pair[1] = (float)rstd;
-            for (int64_t j = g * size; j < (g + 1) * size; j++) {
-                double scale = rstd * (gamma ? (double)gamma[j] : 1);
-                row[j] = (float)scale;
-                row[fold->pitch + j] = (float)((beta ? (double)beta[j] : 0) - mean * scale);
-                row[2 * fold->pitch + j] = call->params->slope;
+            double mean, variance;
+            if (uses_running(call)) {
+                mean = (double)means[g];
+                variance = (double)variances[g];
+            } else {
+                statistics_of(&mean, &variance, call, partial, n, samples, g);
             }
+            for (int64_t i = n; i < n + samples; i++)
+                columns_write(call, i, g, mean, variance);
+            if (call->params->batch_statistics && call->mode == RVX_MODE_TRAINING)
+                running_move(call, g, mean, variance, (double)(x.n * x.d * x.h * x.w));
         }
-    }
 }
 
 /* y = leaky(x scale + shift) */
@@ -213,7 +257,7 @@ void RVX_KERNEL(rvx__norm_act_forward)(const rvx_call *call)
     int64_t pieces = x->shape.n * rvx__piece_count(voxels, c);
     double *partial = (double *)call->scratch;
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t i = 0; i < pieces; i++) {
+    for (int64_t i = 0; i < (uses_running(call) ? 0 : pieces); i++) {
         rvx_piece p = rvx__piece_of(i, voxels, c);
         rvx_plane from = rvx__plane_of(x, p.first * x->pitch);
         if (x->dtype == RVX_I16)

@@ -206,7 +206,14 @@ static void pieces_combine(double *partial, int64_t samples, int64_t pieces, int
                 partial[n * pieces * 2 * c + j] += partial[(n * pieces + i) * 2 * c + j];
 }
 
-/* Rows a, p, q of the table from the totals. */
+/* Samples whose statistics are one. */
+static int64_t samples_shared(const rvx_call *call)
+{
+    return call->params->batch_statistics ? call->in[0].shape.n : 1;
+}
+
+/* Rows a, p, q of the table from the totals, `stride` apart. Where samples share statistics the
+ * totals are theirs together. */
 static void coefficients_write(const rvx_call *call, float *table, const double *totals,
                                int64_t stride)
 {
@@ -214,15 +221,16 @@ static void coefficients_write(const rvx_call *call, float *table, const double 
     const float *gamma = rvx__f32(&call->in[1]);
     rvx_shape x = call->in[0].shape;
     int64_t c = x.c, groups = statistics->shape.w, size = c / groups;
-    double count = (double)(x.d * x.h * x.w) * (double)size;
+    double count = (double)(samples_shared(call) * x.d * x.h * x.w) * (double)size;
     for (int64_t n = 0; n < x.n; n++)
         for (int64_t g = 0; g < groups; g++) {
             double rstd = (double)rvx__f32(statistics)[(n * groups + g) * statistics->pitch + 1];
             double mean_a = 0, mean_b = 0;
+            int64_t set = n / samples_shared(call);
             for (int64_t j = g * size; j < (g + 1) * size; j++) {
                 double factor = gamma ? (double)gamma[j] : 1;
-                mean_a += factor * totals[n * stride + 2 * j];
-                mean_b += factor * totals[n * stride + 2 * j + 1] * rstd;
+                mean_a += factor * totals[set * stride + 2 * j];
+                mean_b += factor * totals[set * stride + 2 * j + 1] * rstd;
             }
             for (int64_t j = g * size; j < (g + 1) * size; j++) {
                 float *column = table + n * ROW_COUNT * c + j;
@@ -242,7 +250,7 @@ static void parameters_write(const rvx_call *call, const double *totals, int64_t
     float *dgamma = rvx__f32(&call->grad_in[1]), *dbeta = rvx__f32(&call->grad_in[2]);
     for (int64_t j = 0; j < x.c; j++) {
         double sum = 0, product = 0;
-        for (int64_t n = 0; n < x.n; n++) {
+        for (int64_t n = 0; n < x.n / samples_shared(call); n++) {
             const float *pair = rvx__f32(statistics) + (n * groups + j / size) * statistics->pitch;
             sum += totals[n * stride + 2 * j];
             product += totals[n * stride + 2 * j + 1] * (double)pair[1];
@@ -265,11 +273,12 @@ void RVX_KERNEL(rvx__norm_act_backward)(const rvx_call *call)
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < x.n * pieces; i++)
         piece_products(partial + i * c * 2, call, table, rvx__piece_of(i, voxels, c));
-    pieces_combine(partial, x.n, pieces, c);
-    parameters_write(call, partial, pieces * c * 2);
+    int64_t samples = samples_shared(call), stride = samples * pieces * c * 2;
+    pieces_combine(partial, x.n / samples, samples * pieces, c);
+    parameters_write(call, partial, stride);
     if (!call->grad_in[0].data)
         return;
-    coefficients_write(call, table, partial, pieces * c * 2);
+    coefficients_write(call, table, partial, stride);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < x.n * pieces; i++)
         piece_gradient(call, table, rvx__piece_of(i, voxels, c));

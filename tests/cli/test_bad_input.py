@@ -114,6 +114,8 @@ ok(json.loads(revoxel("plan", "data").stdout) == plan, "and the one that is prin
 refused("too many stages", 1, "widths", "plan", "data", "--widths", "4,8,16,32,64,128")
 refused("a fold that is not there", 1, "fold", "plan", "data", "--fold", 9)
 refused("a network that is not there", 1, "unet3d, revunet3d", "plan", "data", "--model", "resnet")
+refused("a network that classifies", 1, ("irevnet", "one label an image"), "plan", "data", "--model", "irevnet")
+refused("training one", 1, ("revnet38", "one label an image"), "train", "data", "--model", "revnet38", "--out", "run38")
 refused("a folder that is not there", 1, "no/folder", "plan", "data", "--out", "no/folder/plan.json")
 for change, words in ((lambda p: p["network"].update(wdiths=[1]), "wdiths"),
                       (lambda p: p["optimizer"].update(learning_rate="fast"), "optimizer.learning_rate"),

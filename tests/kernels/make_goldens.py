@@ -102,11 +102,17 @@ def norm_act(case, x, gamma=None, beta=None):
     groups = case["groups"] or x.shape[-1]
     gamma = torch.ones(x.shape[-1], dtype=x.dtype) if gamma is None else gamma.flatten()
     beta = torch.zeros(x.shape[-1], dtype=x.dtype) if beta is None else beta.flatten()
-    y = F.leaky_relu(F.group_norm(channels_first(x), groups, gamma, beta, case["epsilon"]),
-                     case["slope"])
     n = x.shape[0]
-    grouped = channels_first(x).reshape(n, groups, -1)
-    variance, mean = torch.var_mean(grouped, 2, unbiased=False)
+    if case["batch_statistics"]:
+        y = F.leaky_relu(F.batch_norm(channels_first(x), None, None, gamma, beta, True, 0,
+                                      case["epsilon"]), case["slope"])
+        variance, mean = torch.var_mean(x.flatten(0, 3), 0, unbiased=False)
+        variance, mean = variance.expand(n, -1), mean.expand(n, -1)
+    else:
+        y = F.leaky_relu(F.group_norm(channels_first(x), groups, gamma, beta, case["epsilon"]),
+                         case["slope"])
+        grouped = channels_first(x).reshape(n, groups, -1)
+        variance, mean = torch.var_mean(grouped, 2, unbiased=False)
     rstd = (variance + case["epsilon"]) ** -0.5
     statistics = torch.stack([mean, rstd], -1).reshape(n, 1, 1, groups, 2)
     each = x.shape[-1] // groups
@@ -118,6 +124,10 @@ def norm_act(case, x, gamma=None, beta=None):
 
 def max_pool(case, x):
     return [channels_last(F.max_pool3d(channels_first(x), case["kernel"]))]
+
+
+def mean_pool(case, x):
+    return [x.mean((1, 2, 3), keepdim=True)]
 
 
 def upsample(case, x):

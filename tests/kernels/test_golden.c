@@ -48,14 +48,14 @@ static int list_print(void)
             printf("\"include_background\": %d, \"weight\": %.9g, \"smooth\": %.9g, ",
                    p->include_background, (double)p->weight, (double)p->smooth);
             printf("\"order\": %d, \"orthonormal\": %d, \"exponential\": %d, \"rate\": %.9g, "
-                   "\"layer\": %d, \"channel_count\": "
+                   "\"layer\": %d, \"batch_statistics\": %d, \"channel_count\": "
                    "%d, \"offset\": %.9g, "
                    "\"scale\": %.9g, "
                    "\"levels\": %d, "
                    "\"labels\": %d}\n",
                    p->order, p->orthonormal, p->exponential, (double)p->rate, p->layer,
-                   p->channel_count, (double)c->offset, (double)(c->scale > 0 ? c->scale : 1),
-                   c->levels, c->labels);
+                   p->batch_statistics, p->channel_count, (double)c->offset,
+                   (double)(c->scale > 0 ? c->scale : 1), c->levels, c->labels);
         }
     return 0;
 }

@@ -14,6 +14,7 @@ typedef struct variant {
     rvx_shape image;
     int classes, stage_count, depth;
     int widths[RVX_STAGES_MAX]; /* none: the published ones */
+    int blocks[RVX_STAGES_MAX];
 } variant;
 
 static rvx_error error;
@@ -45,6 +46,8 @@ static bool network_make(network *net, const variant *v)
     config.stage_count = v->stage_count ? v->stage_count : config.stage_count;
     for (int i = 0; i < v->stage_count; i++)
         config.widths[i] = v->widths[i];
+    for (int i = 0; i < v->stage_count; i++)
+        config.blocks[i] = v->blocks[i];
     config.in_channels = (int)v->image.c;
     net->graph = rvx__graph_create();
     rvx__graph_set_streams(net->graph, RVX_I16, 10);
@@ -53,6 +56,8 @@ static bool network_make(network *net, const variant *v)
     net->logits = logits[0];
     if (rvx__graph_status(net->graph, &error) != RVX_OK)
         return false;
+    if (config.classes > 255) /* labels are bytes */
+        return true;
     rvx_loss loss = {.ignore_label = -1, .weight = 1, .smooth = 1e-5f};
     net->supervision = rvx__supervise(net->graph, logits, count, loss);
     return rvx__graph_status(net->graph, &error) == RVX_OK;
@@ -76,7 +81,7 @@ static rvx_plan *plan_make(const network *net, rvx_policy policy, int threads)
 static void check_count(const char *name, rvx_shape image, int classes, int depth, int64_t wanted)
 {
     network net = {0};
-    bool made = network_make(&net, &(variant){name, image, classes, 0, depth, {0}});
+    bool made = network_make(&net, &(variant){name, image, classes, 0, depth, {0}, {0}});
     long long count = made ? (long long)rvx__graph_parameter_count(net.graph) : 0;
     tap_ok(made && count == (long long)wanted, "%s, %d -> %d: %lld parameters, %lld expected%s%s",
            name, (int)image.c, classes, count, (long long)wanted, made ? "" : ": ",
@@ -92,6 +97,10 @@ static void check_counts(void)
     check_count("revunet3d", modalities, 3, 1, 12365283);
     check_count("iunet3d", volume, 5, 2, 303224);
     check_count("iunet2d", slice, 5, 2, 3921349);
+    check_count("irevnet", (rvx_shape){1, 1, 64, 64, 3}, 1000, 0, 29201092);
+    check_count("revnet38", (rvx_shape){1, 1, 32, 32, 3}, 10, 0, 573994);
+    check_count("revnet110", (rvx_shape){1, 1, 32, 32, 3}, 10, 0, 1854890);
+    check_count("revnet164", (rvx_shape){1, 1, 32, 32, 3}, 10, 0, 1983786);
 }
 
 static void check_layout(const int *wished, const int strides[][3], int count, const int *channels,
@@ -252,14 +261,19 @@ static void check_flat(const char *name, rvx_shape image)
 int main(void)
 {
     static const variant variants[] = {
-        {"revunet3d", {1, 8, 8, 8, 1}, 3, 2, 1, {8, 12}},
-        {"revnet3d-full", {1, 8, 8, 8, 1}, 3, 3, 2, {8, 16, 32}},
-        {"revnet3d-full", {1, 4, 8, 8, 1}, 3, 2, 64, {4, 8}},
-        {"iunet3d", {2, 8, 8, 8, 2}, 3, 4, 2, {7, 15, 35, 91}},
-        {"iunet3d", {1, 8, 8, 8, 1}, 3, 3, 3, {5, 9, 17}},
-        {"iunet3d", {1, 4, 8, 8, 1}, 3, 2, 64, {3, 8}},
-        {"iunet2d", {2, 3, 8, 16, 3}, 4, 3, 2, {6, 13, 20}},
-        {"iunet2d", {1, 1, 16, 16, 1}, 2, 2, 64, {4, 7}},
+        {"revunet3d", {1, 8, 8, 8, 1}, 3, 2, 1, {8, 12}, {0}},
+        {"revnet3d-full", {1, 8, 8, 8, 1}, 3, 3, 2, {8, 16, 32}, {0}},
+        {"revnet3d-full", {1, 4, 8, 8, 1}, 3, 2, 64, {4, 8}, {0}},
+        {"iunet3d", {2, 8, 8, 8, 2}, 3, 4, 2, {7, 15, 35, 91}, {0}},
+        {"iunet3d", {1, 8, 8, 8, 1}, 3, 3, 3, {5, 9, 17}, {0}},
+        {"iunet3d", {1, 4, 8, 8, 1}, 3, 2, 64, {3, 8}, {0}},
+        {"iunet2d", {2, 3, 8, 16, 3}, 4, 3, 2, {6, 13, 20}, {0}},
+        {"iunet2d", {1, 1, 16, 16, 1}, 2, 2, 64, {4, 7}, {0}},
+        {"irevnet", {2, 1, 16, 16, 1}, 3, 3, 1, {2, 8, 32}, {0, 2, 3}},
+        {"irevnet", {3, 1, 8, 8, 1}, 3, 2, 64, {2, 8}, {0, 64}},
+        {"revnet38", {3, 1, 16, 16, 3}, 4, 4, 3, {8, 8, 12, 16}, {0}},
+        {"revnet38", {2, 1, 8, 8, 1}, 3, 3, 64, {4, 4, 6}, {0}},
+        {"revnet164", {2, 1, 16, 16, 3}, 4, 4, 3, {4, 4, 6, 8}, {0}},
     };
     check_counts();
     check_layouts();

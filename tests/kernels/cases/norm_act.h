@@ -9,6 +9,11 @@
         .groups = group_count, .epsilon = 1e-5f, .slope = slope_                                   \
     }
 
+#define BATCH_NORM(slope_)                                                                         \
+    {                                                                                              \
+        .epsilon = 1e-3f, .slope = slope_, .batch_statistics = 1, .momentum = 0.1f                 \
+    }
+
 static const test_case norm_act_cases[] = {
     {"instance_16", NORM_IN(1, 7, 9, 5, 16), NORM(0, 0.01f), .offset = 0},
     {"instance_batch2_30", NORM_IN(2, 5, 6, 7, 30), NORM(0, 0.01f), .offset = 0.5f},
@@ -20,6 +25,10 @@ static const test_case norm_act_cases[] = {
     {"group_4_of_16", NORM_IN(2, 4, 5, 6, 16), NORM(4, 0), .offset = 0},
     {"group_one", NORM_IN(1, 4, 5, 6, 33), NORM(1, 0.2f), .offset = 1},
     {"group_2_of_480", NORM_IN(1, 2, 2, 3, 480), NORM(2, 0), .offset = 0},
+    {"batch_of_one", NORM_IN(1, 5, 6, 7, 16), BATCH_NORM(0), .offset = 0},
+    {"batch_of_3_30", NORM_IN(3, 1, 9, 7, 30), BATCH_NORM(0), .offset = 0.5f},
+    {"batch_of_2_pieces", NORM_IN(2, 12, 13, 14, 16), BATCH_NORM(0.01f), .offset = 2},
+    {"batch_of_5_voxels", NORM_IN(5, 1, 1, 1, 33), BATCH_NORM(1), .offset = 0},
     {"no_affine", {{1, 5, 4, 6, 16}}, NORM(0, 0.01f), .offset = 0},
     {"no_beta", {{1, 5, 4, 6, 16}, {1, 1, 1, 1, 16}}, NORM(0, 0.01f), .offset = 0},
     {"far", NORM_IN(1, 8, 9, 10, 16), NORM(0, 0.01f), .offset = 577},
@@ -27,31 +36,33 @@ static const test_case norm_act_cases[] = {
     {"nearly_constant", NORM_IN(1, 3, 4, 5, 8), NORM(0, 0.01f), .offset = 3, .scale = 1e-3f},
 };
 
-static void norm_act_group(const test_case *c, double *const *out, double *const *in, int64_t n,
-                           int64_t g, int64_t groups)
+/* Group g of the samples from n0 to n1. */
+static void norm_act_group(const test_case *c, double *const *out, double *const *in, int64_t n0,
+                           int64_t n1, int64_t g, int64_t groups)
 {
     rvx_shape x = c->in[0];
     int64_t voxels = x.d * x.h * x.w, size = x.c / groups, first = g * size;
-    double mean = 0, variance = 0, count = (double)(voxels * size);
-    const double *from = in[0] + n * voxels * x.c;
-    for (int64_t v = 0; v < voxels; v++)
+    double mean = 0, variance = 0, count = (double)((n1 - n0) * voxels * size);
+    for (int64_t v = n0 * voxels; v < n1 * voxels; v++)
         for (int64_t j = first; j < first + size; j++)
-            mean += from[v * x.c + j] / count;
-    for (int64_t v = 0; v < voxels; v++)
+            mean += in[0][v * x.c + j] / count;
+    for (int64_t v = n0 * voxels; v < n1 * voxels; v++)
         for (int64_t j = first; j < first + size; j++)
-            variance += pow(from[v * x.c + j] - mean, 2) / count;
+            variance += pow(in[0][v * x.c + j] - mean, 2) / count;
     double rstd = 1 / sqrt(variance + (double)c->params.epsilon);
-    out[1][(n * groups + g) * 2] = mean;
-    out[1][(n * groups + g) * 2 + 1] = rstd;
-    for (int64_t j = first; j < first + size; j++) {
-        double scale = rstd * (in[1] ? in[1][j] : 1), beta = in[2] ? in[2][j] : 0;
-        double slope = (double)c->params.slope;
-        out[2][(n * 3 + 0) * x.c + j] = scale;
-        out[2][(n * 3 + 1) * x.c + j] = beta - mean * scale;
-        out[2][(n * 3 + 2) * x.c + j] = slope;
-        for (int64_t v = 0; v < voxels; v++) {
-            double t = (from[v * x.c + j] - mean) * scale + beta;
-            out[0][(n * voxels + v) * x.c + j] = t >= 0 ? t : slope * t;
+    for (int64_t n = n0; n < n1; n++) {
+        out[1][(n * groups + g) * 2] = mean;
+        out[1][(n * groups + g) * 2 + 1] = rstd;
+        for (int64_t j = first; j < first + size; j++) {
+            double scale = rstd * (in[1] ? in[1][j] : 1), beta = in[2] ? in[2][j] : 0;
+            double slope = (double)c->params.slope;
+            out[2][(n * 3 + 0) * x.c + j] = scale;
+            out[2][(n * 3 + 1) * x.c + j] = beta - mean * scale;
+            out[2][(n * 3 + 2) * x.c + j] = slope;
+            for (int64_t v = n * voxels; v < (n + 1) * voxels; v++) {
+                double t = (in[0][v * x.c + j] - mean) * scale + beta;
+                out[0][v * x.c + j] = t >= 0 ? t : slope * t;
+            }
         }
     }
 }
@@ -59,9 +70,10 @@ static void norm_act_group(const test_case *c, double *const *out, double *const
 static void norm_act_reference(const test_case *c, const rvx_shape *out_shape, double *const *out,
                                double *const *in)
 {
-    for (int64_t n = 0; n < c->in[0].n; n++)
+    int64_t samples = c->params.batch_statistics ? c->in[0].n : 1;
+    for (int64_t n = 0; n < c->in[0].n; n += samples)
         for (int64_t g = 0; g < out_shape[1].w; g++)
-            norm_act_group(c, out, in, n, g, out_shape[1].w);
+            norm_act_group(c, out, in, n, n + samples, g, out_shape[1].w);
 }
 
 static double norm_act_length(const test_case *c, const rvx_shape *out_shape, bool gradient,
@@ -69,7 +81,8 @@ static double norm_act_length(const test_case *c, const rvx_shape *out_shape, bo
 {
     (void)gradient, (void)index;
     rvx_shape x = c->in[0];
-    return (double)(x.d * x.h * x.w) * (double)(x.c / out_shape[1].w);
+    int64_t samples = c->params.batch_statistics ? x.n : 1;
+    return (double)(samples * x.d * x.h * x.w) * (double)(x.c / out_shape[1].w);
 }
 
 /* x scale + shift are two numbers of size |mean| rstd that leave one of size 1. */
