@@ -72,14 +72,16 @@ rvx_status rvx__weights_export(rvx_weights *weights, const rvx_session *session,
                                int64_t extra, rvx_error *error)
 {
     const rvx_graph *graph = rvx__session_plan(session)->graph;
-    int64_t parameters = 0, copies = 1 + slots, at = 0;
+    int64_t parameters = 0, numbers = 0, copies = 1 + slots, at = 0;
     for (int32_t v = 0; v < graph->value_count; v++)
-        parameters += graph->values[v].kind == RVX_VALUE_PARAMETER;
+        if (graph->values[v].kind == RVX_VALUE_PARAMETER) {
+            parameters++;
+            numbers += rvx__shape_count(graph->values[v].shape);
+        }
     *weights = (rvx_weights){.capacity = parameters * copies + extra};
     weights->tensors = calloc((size_t)weights->capacity, sizeof *weights->tensors);
     weights->names = malloc((size_t)(parameters * copies * NAME_BYTES));
-    weights->data =
-        malloc((size_t)(rvx__graph_parameter_count(graph) * copies) * sizeof *weights->data);
+    weights->data = malloc((size_t)(numbers * copies) * sizeof *weights->data);
     if (!weights->tensors || !weights->names || !weights->data)
         return rvx__fail(error, RVX_ERROR_MEMORY, "checkpoint: out of memory");
     for (int slot = -1; slot < slots; slot++)

@@ -195,6 +195,15 @@ static double gradient_length(const rvx_session *s)
     return sum;
 }
 
+/* Steps that invert an op: learnable resampling is no exception. */
+static int inverted(const rvx_plan *plan, const rvx_op *op)
+{
+    int count = 0;
+    for (int32_t s = 0; s < plan->step_count; s++)
+        count += plan->steps[s].phase == RVX_INVERSE && plan->steps[s].op == op;
+    return count;
+}
+
 static void check_policy(const variant *v, const network *net, const rvx_session *store,
                          rvx_policy policy)
 {
@@ -213,6 +222,11 @@ static void check_policy(const variant *v, const network *net, const rvx_session
            "%s, depth %d, %s == store: loss %g, arena %.3f of store%s%s", v->name, v->depth,
            rvx__policy_names[policy], (double)value, plan ? (double)plan->arena_bytes / stored : 0,
            session ? "" : ": ", session ? "" : error.message);
+    if (session && policy == RVX_POLICY_REVERSIBLE && strncmp(v->name, "iunet", 5) == 0)
+        tap_ok(inverted(plan, &rvx__op_orthogonal_down) + inverted(plan, &rvx__op_orthogonal_up) ==
+                   2 * (v->stage_count - 1),
+               "%s: every resampling is inverted, %d down and %d up", v->name,
+               inverted(plan, &rvx__op_orthogonal_down), inverted(plan, &rvx__op_orthogonal_up));
     rvx__session_free(session);
     rvx__plan_free(plan);
 }

@@ -1,12 +1,15 @@
 /* Batch norm in a graph: a training step moves the running statistics once, whatever the policy
  * and the number of threads, towards those of the batch, with the same bits; nothing else does; the
- * optimiser's part of the parameters ends before them; inference uses them and leaves them. */
+ * optimiser's part of the parameters ends before them; model files hold them; inference uses them
+ * and leaves them. */
 #include "engine/run/session.h"
+#include "engine/run/weights.h"
 #include "kernels/random.h"
 #include "tap.h"
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CHANNELS = 4, SAMPLES = 3, EDGE = 6, VOXELS = SAMPLES * EDGE * EDGE };
 
@@ -63,6 +66,7 @@ static bool run_make(run *r, const network *net, rvx_policy policy, int threads,
                                 .plain = plain,
                                 .losses = {net->loss},
                                 .loss_count = training,
+                                .optimizer_slots = training,
                                 .outputs = {training ? net->loss : net->logits},
                                 .output_count = 1};
     *r = (run){0};
@@ -199,6 +203,30 @@ static void check_inference(const network *net, const run *trained)
     run_free(&b);
 }
 
+/* To a file and back into a session of its own. */
+static void check_file(const network *net, const run *trained)
+{
+    run r;
+    rvx_weights weights = {0};
+    rvx_safetensors *file = NULL;
+    char path[] = "/tmp/rvx-batch-norm-XXXXXX";
+    close(mkstemp(path));
+    bool made =
+        run_make(&r, net, RVX_POLICY_STORE, 1, true, false) &&
+        rvx__weights_export(&weights, trained->session, 1, 0, &error) == RVX_OK &&
+        rvx__safetensors_write(path, weights.tensors, weights.count, NULL, 0, &error) == RVX_OK &&
+        rvx__safetensors_open(&file, path, &error) == RVX_OK &&
+        rvx__weights_import(r.session, file, -1, false, &error) == RVX_OK &&
+        rvx__weights_import(r.session, file, 0, false, &error) == RVX_OK;
+    tap_ok(made && same_parameters(&r, trained), "a file holds the running statistics%s%s",
+           made ? "" : ": ", made ? "" : error.message);
+    tap_ok(made && rvx__safetensors_find(file, "block2/g/running_var") != NULL, "by name");
+    rvx__safetensors_close(file);
+    rvx__weights_free(&weights);
+    unlink(path);
+    run_free(&r);
+}
+
 int main(void)
 {
     network net = network_make(RVX_I16);
@@ -222,6 +250,7 @@ int main(void)
      */
     TAP_OK(rvx__graph_parameter_count(net.graph) == 6 * (4 + 36 + 2) + 8 + 15);
     check_inference(&net, &store);
+    check_file(&net, &store);
     run_free(&once);
     run_free(&store);
     rvx__graph_free(net.graph);
