@@ -44,6 +44,19 @@ rvx_status rvx__facade_segmenter(const rvx_model **model, const char *name, rvx_
                      name);
 }
 
+/* Strides of stage i where widths are given: 2, but for networks of slices their own. */
+static void strides_set(int strides[3], const rvx_model_config *published, int i)
+{
+    bool slices = true;
+    for (int k = 0; k < published->stage_count; k++)
+        slices = slices && published->strides[k][0] == 1;
+    for (int axis = 0; axis < 3; axis++)
+        if (slices && i < published->stage_count)
+            strides[axis] = published->strides[i][axis];
+        else
+            strides[axis] = i == 0 || (slices && axis == 0) ? 1 : 2;
+}
+
 rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_model *model,
                                  const rvx_models_options *options, rvx_error *error)
 {
@@ -67,8 +80,7 @@ rvx_status rvx__facade_configure(rvx_model_config *config, const rvx_model *mode
                                  "widths[%d] expected 1 to 65536, found %lld", i,
                                  (long long)options->widths[i]);
             config->widths[i] = (int)options->widths[i];
-            for (int axis = 0; axis < 3; axis++)
-                config->strides[i][axis] = i ? 2 : 1;
+            strides_set(config->strides[i], &model->defaults, i);
         }
     }
     if (model->set_widths && !options->width_count)

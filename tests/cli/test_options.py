@@ -95,6 +95,9 @@ ok(len(one) == 1 and one[0]["parameters"] == 12365283, "revunet3d has 12,365,283
 ok(one[0]["output_shape"] == [1, 3, 64, 48, 32], "output shape is n, classes, z, y, x", one)
 slim = json.loads(revoxel("models", "unet3d", "--widths", "8,16", "--json").stdout)[0]
 ok(0 < slim["flops_per_voxel"] < networks["unet3d"]["flops_per_voxel"] / 10, "fewer channels, less work")
+flat = json.loads(revoxel("models", "irevnet", "--in", "1", "--widths", "2,8", "--classes", "4", "--size", "16x16x1",
+                          "--json").stdout)[0]
+ok(flat["widths"] == [2, 8] and flat["output_shape"] == [1, 4, 1, 1, 1], "widths of a network of slices")
 refused("a network that is not there", 1, ("unet2d", "unet3d, revunet3d"), "models", "unet2d")
 refused("a size that does not divide", 1, "multiple of 32 along y", "models", "unet3d", "--size", "64x50x64")
 
