@@ -1,13 +1,17 @@
 /* The price of memory policies: one training step of a network under store, checkpoint and
  * reversible, interleaved in one run on the same numbers, so that other work on the machine meets
  * all alike. Prints one JSON object: per policy the arena, the measured seconds (median), their
- * ratio to store as the median of paired ratios, and the planner's prediction.
+ * ratio to store as the median of paired ratios, the planner's prediction, and how far the
+ * gradients are from those of store (worst parameter, relative L2). With one policy alone its peak
+ * of resident memory, over what the process held before, is that of the policy.
  *
  * usage: bench_policies [--model M] [--size DxHxW] [--depth N] [--f32] [--repeats R] [--threads T]
+ *                       [--policy store|checkpoint|reversible]
  */
 #include "engine/run/session.h"
 #include "models/models.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +24,8 @@ typedef struct settings {
     int64_t size[3];
     int depth, repeats, threads;
     rvx_dtype storage;
+    rvx_policy policies[POLICIES];
+    int policy_count;
 } settings;
 
 typedef struct measured {
@@ -73,8 +79,6 @@ static void fill(rvx_session *session, int classes)
 
 static rvx_status prepare(measured m[POLICIES], const settings *s, rvx_error *error)
 {
-    static const rvx_policy policies[POLICIES] = {RVX_POLICY_STORE, RVX_POLICY_CHECKPOINT,
-                                                  RVX_POLICY_REVERSIBLE};
     rvx_status status = RVX_OK;
     rvx_value logits[RVX_STAGES_MAX];
     const rvx_model *model = rvx__model_find(s->model);
@@ -90,8 +94,8 @@ static rvx_status prepare(measured m[POLICIES], const settings *s, rvx_error *er
     rvx_supervision supervision = rvx__supervise(
         graph, logits, count, (rvx_loss){.ignore_label = -1, .weight = 1, .smooth = 1e-5f});
     RVX_TRY(rvx__graph_status(graph, error));
-    for (int i = 0; i < POLICIES; i++) {
-        rvx_plan_options options = {.policy = policies[i],
+    for (int i = 0; i < s->policy_count; i++) {
+        rvx_plan_options options = {.policy = s->policies[i],
                                     .isa = rvx__isa_detect(),
                                     .threads = s->threads,
                                     .loss_count = supervision.count};
@@ -106,23 +110,59 @@ cleanup:
     return status;
 }
 
-static void print(const measured m[POLICIES], const settings *s)
+/* A field of /proc/self/status, in bytes; 0 where the system does not say. */
+static int64_t resident_bytes(const char *field)
+{
+    char line[256];
+    long long kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (strncmp(line, field, strlen(field)) == 0)
+            sscanf(line + strlen(field), ": %lld", &kib);
+    if (status)
+        fclose(status);
+    return (int64_t)kib * 1024;
+}
+
+/* Of the parameter whose gradient differs most: L2 norm of the difference over that of store's. */
+static double gradient_error(const rvx_session *other, const rvx_session *stored)
+{
+    const rvx_graph *graph = rvx__session_plan(stored)->graph;
+    double worst = 0;
+    for (int32_t v = 0; v < graph->value_count; v++) {
+        if (graph->values[v].kind != RVX_VALUE_PARAMETER)
+            continue;
+        rvx_tensor a = rvx__session_gradient(other, (rvx_value){v});
+        rvx_tensor b = rvx__session_gradient(stored, (rvx_value){v});
+        double difference = 0, norm = 0;
+        for (int64_t i = 0; a.data && b.data && i < rvx__shape_count(b.shape); i++) {
+            double x = (double)rvx__f32(&a)[i], y = (double)rvx__f32(&b)[i];
+            difference += (x - y) * (x - y);
+            norm += y * y;
+        }
+        worst = fmax(worst, norm > 0 ? sqrt(difference / norm) : difference > 0 ? 1 : 0);
+    }
+    return worst;
+}
+
+static void print(const measured m[POLICIES], const settings *s, int64_t peak_bytes)
 {
     double voxels = (double)(s->size[0] * s->size[1] * s->size[2]);
     printf(
         "{\"model\": \"%s\", \"size\": [%lld, %lld, %lld], \"storage\": \"%s\", \"threads\": %d, "
-        "\"repeats\": %d, \"policies\": [",
+        "\"repeats\": %d, \"peak_rss_bytes\": %lld, \"policies\": [",
         s->model, (long long)s->size[0], (long long)s->size[1], (long long)s->size[2],
-        s->storage == RVX_BF16 ? "bf16" : "f32", s->threads, s->repeats);
-    for (int i = 0; i < POLICIES; i++)
+        s->storage == RVX_BF16 ? "bf16" : "f32", s->threads, s->repeats, (long long)peak_bytes);
+    for (int i = 0; i < s->policy_count; i++)
         printf("%s\n  {\"policy\": \"%s\", \"arena_bytes\": %lld, \"bytes_per_voxel\": %.1f, "
                "\"seconds\": %.4f, \"time_ratio\": %.3f, \"predicted_ratio\": %.3f, "
-               "\"recompute_flops_ratio\": %.3f}",
+               "\"recompute_flops_ratio\": %.3f, \"gradient_error\": %g}",
                i ? "," : "", rvx__policy_names[m[i].plan->options.policy],
                (long long)m[i].plan->arena_bytes, (double)m[i].plan->arena_bytes / voxels,
                median(m[i].seconds, s->repeats), median(m[i].ratio, s->repeats),
                rvx__plan_seconds(m[i].plan) / rvx__plan_seconds(m[0].plan),
-               rvx__plan_cost(m[i].plan, true).flops / rvx__plan_cost(m[0].plan, false).flops);
+               rvx__plan_cost(m[i].plan, true).flops / rvx__plan_cost(m[0].plan, false).flops,
+               gradient_error(m[i].session, m[0].session));
     printf("]}\n");
 }
 
@@ -145,21 +185,34 @@ static bool parse(settings *s, int argc, char **argv)
             s->repeats = atoi(value);
         else if (strcmp(argv[i], "--threads") == 0)
             s->threads = atoi(value);
-        else if (strcmp(argv[i], "--size") != 0)
+        else if (strcmp(argv[i], "--policy") == 0) {
+            s->policy_count = 0;
+            for (int p = 0; p < RVX_POLICY_AUTO; p++)
+                if (strcmp(value, rvx__policy_names[p]) == 0)
+                    s->policies[s->policy_count++] = (rvx_policy)p;
+        } else if (strcmp(argv[i], "--size") != 0)
             return false;
         i++;
     }
-    return s->repeats > 0 && s->repeats <= REPEATS_MAX && s->threads > 0;
+    return s->repeats > 0 && s->repeats <= REPEATS_MAX && s->threads > 0 && s->policy_count > 0;
 }
 
 int main(int argc, char **argv)
 {
-    settings s = {"revnet3d-full", {64, 64, 64}, 0, 9, 2, RVX_BF16};
+    settings s = {"revnet3d-full",
+                  {64, 64, 64},
+                  0,
+                  9,
+                  2,
+                  RVX_BF16,
+                  {RVX_POLICY_STORE, RVX_POLICY_CHECKPOINT, RVX_POLICY_REVERSIBLE},
+                  POLICIES};
+    int64_t before = resident_bytes("VmRSS");
     measured m[POLICIES] = {{0}};
     rvx_error error = {0};
     if (!parse(&s, argc, argv)) {
         fprintf(stderr, "usage: bench_policies [--model M] [--size DxHxW] [--depth N] [--f32] "
-                        "[--repeats R] [--threads T]\n");
+                        "[--repeats R] [--threads T] [--policy P]\n");
         return 2;
     }
     if (prepare(m, &s, &error) != RVX_OK) {
@@ -167,14 +220,14 @@ int main(int argc, char **argv)
         return 1;
     }
     for (int r = 0; r < s.repeats; r++)
-        for (int i = 0; i < POLICIES; i++) {
+        for (int i = 0; i < s.policy_count; i++) {
             double start = now();
             rvx__session_run(m[i].session, NULL, NULL, &error);
             m[i].seconds[r] = now() - start;
             m[i].ratio[r] = m[i].seconds[r] / m[0].seconds[r];
         }
-    print(m, &s);
-    for (int i = 0; i < POLICIES; i++) {
+    print(m, &s, resident_bytes("VmHWM") - before);
+    for (int i = 0; i < s.policy_count; i++) {
         rvx__session_free(m[i].session);
         rvx__plan_free(m[i].plan);
     }

@@ -49,6 +49,7 @@ typedef struct rvx_cli_verb {
     const rvx_cli_option *options;
     int64_t arguments_min, arguments_max;
     int (*run)(int argument_count, char **arguments); /* what follows the verb */
+    const struct rvx_cli_verb *const *parts; /* verbs of two words; NULL-terminated, or NULL */
 } rvx_cli_verb;
 
 #define RVX_VERB(name) extern const rvx_cli_verb rvx__cli_##name;

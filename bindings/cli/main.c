@@ -25,6 +25,16 @@ static const rvx_cli_verb *find(const char *name)
     return NULL;
 }
 
+/* The part of a verb of two words, whose name is both of them; or NULL. */
+static const rvx_cli_verb *find_part(const rvx_cli_verb *verb, const char *word)
+{
+    size_t first = strlen(verb->name);
+    for (int i = 0; verb->parts && verb->parts[i]; i++)
+        if (strcmp(verb->parts[i]->name + first + 1, word) == 0)
+            return verb->parts[i];
+    return NULL;
+}
+
 static int unknown(const char *name)
 {
     const char *names[VERB_COUNT + 1] = {0};
@@ -52,8 +62,14 @@ int main(int argument_count, char **arguments)
     const rvx_cli_verb *verb = find(name);
     if (!verb)
         return unknown(name);
-    for (int i = 2; i < argument_count && strcmp(arguments[i], "--") != 0; i++)
+    int used = 2;
+    const rvx_cli_verb *part = argument_count > 2 ? find_part(verb, arguments[2]) : NULL;
+    if (part) {
+        verb = part;
+        used = 3;
+    }
+    for (int i = used; i < argument_count && strcmp(arguments[i], "--") != 0; i++)
         if (asks_for_help(arguments[i]))
             return rvx__cli_help_verb(verb);
-    return verb->run(argument_count - 2, arguments + 2);
+    return verb->run(argument_count - used, arguments + used);
 }

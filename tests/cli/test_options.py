@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scratch import done, folder, ok, refused, revoxel
 
-VERBS = ["synth", "inspect", "models", "plan", "check", "train", "predict", "evaluate", "report"]
+VERBS = ["synth", "inspect", "models", "plan", "check", "train", "predict", "evaluate", "report", "bench"]
 
 run = revoxel("--version")
 ok(run.returncode == 0 and run.stdout.startswith("revoxel 0."), "--version", run.stdout)
