@@ -1,9 +1,10 @@
 /* The price of memory policies: one training step of a network under store, checkpoint and
  * reversible, interleaved in one run on the same numbers, so that other work on the machine meets
- * all alike. Prints one JSON object: per policy the arena, the measured seconds (median), their
- * ratio to store as the median of paired ratios, the planner's prediction, and how far the
- * gradients are from those of store (worst parameter, relative L2). With one policy alone its peak
- * of resident memory, over what the process held before, is that of the policy.
+ * all alike. Prints one JSON object: per policy the arena, the measured seconds (median), those of
+ * all processors together, the ratio to store as the median of paired ratios, the planner's
+ * prediction, and how far the gradients are from those of store (worst parameter, relative L2).
+ * With one policy alone its peak of resident memory, over what the process held before, is that of
+ * the policy.
  *
  * usage: bench_policies [--model M] [--size DxHxW] [--depth N] [--f32] [--repeats R] [--threads T]
  *                       [--policy store|checkpoint|reversible]
@@ -31,7 +32,7 @@ typedef struct settings {
 typedef struct measured {
     rvx_plan *plan;
     rvx_session *session;
-    double seconds[REPEATS_MAX], ratio[REPEATS_MAX];
+    double seconds[REPEATS_MAX], ratio[REPEATS_MAX], processor_seconds[REPEATS_MAX];
 } measured;
 
 static double now(void)
@@ -155,11 +156,13 @@ static void print(const measured m[POLICIES], const settings *s, int64_t peak_by
         s->storage == RVX_BF16 ? "bf16" : "f32", s->threads, s->repeats, (long long)peak_bytes);
     for (int i = 0; i < s->policy_count; i++)
         printf("%s\n  {\"policy\": \"%s\", \"arena_bytes\": %lld, \"bytes_per_voxel\": %.1f, "
-               "\"seconds\": %.4f, \"time_ratio\": %.3f, \"predicted_ratio\": %.3f, "
+               "\"seconds\": %.4f, \"processor_seconds\": %.4f, "
+               "\"time_ratio\": %.3f, \"predicted_ratio\": %.3f, "
                "\"recompute_flops_ratio\": %.3f, \"gradient_error\": %g}",
                i ? "," : "", rvx__policy_names[m[i].plan->options.policy],
                (long long)m[i].plan->arena_bytes, (double)m[i].plan->arena_bytes / voxels,
-               median(m[i].seconds, s->repeats), median(m[i].ratio, s->repeats),
+               median(m[i].seconds, s->repeats), median(m[i].processor_seconds, s->repeats),
+               median(m[i].ratio, s->repeats),
                rvx__plan_seconds(m[i].plan) / rvx__plan_seconds(m[0].plan),
                rvx__plan_cost(m[i].plan, true).flops / rvx__plan_cost(m[0].plan, false).flops,
                gradient_error(m[i].session, m[0].session));
@@ -222,8 +225,10 @@ int main(int argc, char **argv)
     for (int r = 0; r < s.repeats; r++)
         for (int i = 0; i < s.policy_count; i++) {
             double start = now();
+            clock_t processor = clock();
             rvx__session_run(m[i].session, NULL, NULL, &error);
             m[i].seconds[r] = now() - start;
+            m[i].processor_seconds[r] = (double)(clock() - processor) / CLOCKS_PER_SEC;
             m[i].ratio[r] = m[i].seconds[r] / m[0].seconds[r];
         }
     print(m, &s, resident_bytes("VmHWM") - before);

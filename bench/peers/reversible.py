@@ -16,6 +16,8 @@ variants take turns, so that other work on the machine meets all alike. All PyTo
 parameters, image and labels.
 
 seconds         median over all steps of all rounds, the first step of a process left out
+processor_seconds  the same of the time that all threads together had a processor; waiting threads sleep. On
+                a machine that others use it is the fairer figure of the two
 peak_bytes      resident high-water mark over the residency before the network was made: parameters,
                 gradients, input, activations and workspace are inside; the least of the rounds
 gradient_error  of the parameter that is worst: |g - g_stored| / |g_stored| (L2), stored being that of the
@@ -98,16 +100,18 @@ def measure(variant, size, options):
     shape = [int(s) for s in size.split("x")][::-1]
     image = torch.randn(1, CHANNELS, *shape, generator=generator)
     labels = torch.randint(0, CLASSES, (1, *shape), generator=generator)
-    seconds = []
+    seconds, processor = [], []
     for _ in range(1 + options.repeats):
         model.zero_grad(set_to_none=True)
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         loss = losses.training_loss([model(image)], labels)
         loss.backward()
         seconds.append(time.perf_counter() - begin)
+        processor.append(time.process_time() - busy)
         value = loss.item()
         del loss
-    result = {"variant": variant, "size": size, "seconds": seconds[1:], "loss": value,
+    result = {"variant": variant, "size": size, "seconds": seconds[1:],
+              "processor_seconds": processor[1:], "loss": value,
               "peak_bytes": resident_bytes("VmHWM") - before, "torch": torch.__version__, "blas": blas_name()}
     gradients = {name: tensor.grad for name, tensor in named}
     if variant == "stored":
@@ -121,7 +125,8 @@ def measure(variant, size, options):
 
 
 def child(command, **environment):
-    run = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **environment))
+    environment = dict(os.environ, OMP_WAIT_POLICY="passive", **environment)
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     if run.returncode:
         raise SystemExit(f"{' '.join(command)}: {run.stderr.strip()[-600:]}")
     return json.loads(run.stdout)
@@ -139,8 +144,9 @@ def ours(policy, storage, size, options):
     command = [options.binary, "--model", "revunet3d", "--size", "x".join(size.split("x")[::-1]), "--repeats",
                str(options.repeats), "--threads", str(options.threads), "--policy", policy]
     out = child(command + (["--f32"] if storage == "f32" else []))
-    return {"seconds": [out["policies"][0]["seconds"]], "peak_bytes": out["peak_rss_bytes"],
-            "arena_bytes": out["policies"][0]["arena_bytes"]}
+    one = out["policies"][0]
+    return {"seconds": [one["seconds"]], "processor_seconds": [one["processor_seconds"]],
+            "peak_bytes": out["peak_rss_bytes"], "arena_bytes": one["arena_bytes"]}
 
 
 def our_errors(storage, size, options):
@@ -151,44 +157,49 @@ def our_errors(storage, size, options):
     return {p["policy"]: p["gradient_error"] for p in out["policies"]}
 
 
-def compare(size, options):
-    runs, facts = {}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        gradients = os.path.join(folder, "stored.pt")
-        for turn in range(options.rounds):
-            for variant in PEERS:
-                for malloc in options.mallocs.split(","):
-                    run = peer(variant, size, malloc, gradients, options)
-                    runs.setdefault((variant, malloc), []).append(run)
-                    facts.update(torch=run["torch"], blas=run["blas"])
-                    print(f"{turn} {variant} {malloc}: {run['seconds']} s, {run['peak_bytes'] >> 20} MiB",
-                          file=sys.stderr)
-            for policy, storage in OURS:
-                run = ours(policy, storage, size, options)
-                runs.setdefault((policy, storage), []).append(run)
-                print(f"{turn} ours {policy} {storage}: {run['seconds']} s, {run['peak_bytes'] >> 20} MiB",
-                      file=sys.stderr)
-    errors = {storage: our_errors(storage, size, options) for storage in ("f32", "bf16")}
+def measure_round(runs, size, folder, options):
+    """Every variant once, in turn; `runs` collects."""
+    gradients = os.path.join(folder, f"stored-{size}.pt")
+    for variant in PEERS:
+        for malloc in options.mallocs.split(","):
+            run = peer(variant, size, malloc, gradients, options)
+            runs.setdefault((variant, malloc), []).append(run)
+            print(f"{size} {variant} {malloc}: {run['seconds']} s, {run['processor_seconds']} processor s,"
+                  f" {run['peak_bytes'] >> 20} MiB", file=sys.stderr, flush=True)
+    for policy, storage in OURS:
+        run = ours(policy, storage, size, options)
+        runs.setdefault((policy, storage), []).append(run)
+        print(f"{size} ours {policy} {storage}: {run['seconds']} s, {run['processor_seconds']} processor s,"
+              f" {run['peak_bytes'] >> 20} MiB", file=sys.stderr, flush=True)
+    for storage in ("f32", "bf16"):
+        if storage not in runs:
+            runs[storage] = our_errors(storage, size, options)
+
+
+def summarise(size, runs, options):
+    mallocs = options.mallocs.split(",")
 
     def row(name, keys):
-        seconds = [statistics.median(s for run in runs[key] for s in run["seconds"]) for key in keys]
-        last = runs[keys[0]][-1]
-        one = {"name": name, "seconds": min(seconds),
+        def middle(field):
+            return min(statistics.median(s for run in runs[key] for s in run[field]) for key in keys)
+
+        one = {"name": name, "seconds": middle("seconds"), "processor_seconds": middle("processor_seconds"),
                "peak_bytes": min(run["peak_bytes"] for key in keys for run in runs[key])}
+        last = runs[keys[0]][-1]
         one.update({key: last[key] for key in ("worst", "gradient_error", "arena_bytes") if key in last})
         return one
 
-    rows = [row(f"PyTorch {variant}", [(variant, malloc) for malloc in options.mallocs.split(",")])
-            for variant in PEERS]
+    rows = [row(f"PyTorch {variant}", [(variant, malloc) for malloc in mallocs]) for variant in PEERS]
     for policy, storage in OURS:
         rows.append(dict(row(f"ours {policy} {storage}", [(policy, storage)]),
-                         gradient_error=errors[storage][policy]))
-    for base, group in (("PyTorch stored", rows[:4]), ("ours store f32", rows[4:7]), ("ours store bf16", rows[7:])):
-        stored = next(r for r in rows if r["name"] == base)
+                         gradient_error=runs[storage][policy]))
+    for base, group in ((0, rows[:4]), (4, rows[4:7]), (7, rows[7:])):
         for one in group:
-            one["time_ratio"] = one["seconds"] / stored["seconds"]
-            one["memory_ratio"] = one["peak_bytes"] / stored["peak_bytes"]
-    return {"size": size, "rows": rows, "goals": goals(rows), **facts}
+            one["time_ratio"] = one["processor_seconds"] / rows[base]["processor_seconds"]
+            one["memory_ratio"] = one["peak_bytes"] / rows[base]["peak_bytes"]
+    first = runs[("stored", mallocs[0])]
+    return {"size": size, "rounds": len(first), "rows": rows, "goals": goals(rows), "torch": first[0]["torch"],
+            "blas": first[0]["blas"]}
 
 
 def goals(rows):
@@ -198,23 +209,28 @@ def goals(rows):
         if "reversible" not in one["name"]:
             continue
         for other in rows[1:4]:
-            speed, memory = other["seconds"] / one["seconds"], one["peak_bytes"] / other["peak_bytes"]
-            result.append({"ours": one["name"], "peer": other["name"], "speed": speed, "memory": memory,
+            speed = other["processor_seconds"] / one["processor_seconds"]
+            memory = one["peak_bytes"] / other["peak_bytes"]
+            result.append({"ours": one["name"], "peer": other["name"], "speed": speed,
+                           "speed_by_the_clock": other["seconds"] / one["seconds"], "memory": memory,
                            "speed_met": speed >= SPEED_GOAL, "memory_met": memory <= MEMORY_GOAL})
     return result
 
 
 def print_table(result):
-    print(f"\nrevunet3d, {result['size']} (x, y, z), torch {result['torch']} with {result['blas']}\n")
-    print("| | seconds | to its stored | peak MiB | to its stored | gradient error |\n|---|---|---|---|---|---|")
+    print(f"\nrevunet3d, {result['size']} (x, y, z), torch {result['torch']} with {result['blas']},"
+          f" {result['rounds']} rounds\n")
+    print("| | seconds | processor seconds | to its stored | peak MiB | to its stored | gradient error |")
+    print("|---|---|---|---|---|---|---|")
     for r in result["rows"]:
         error = f"{r['gradient_error']:.1e}" if r.get("gradient_error") else "0" if "gradient_error" in r else "-"
-        print(f"| {r['name']} | {r['seconds']:.2f} | {r['time_ratio']:.2f} | {r['peak_bytes'] / 2**20:.0f} |"
+        print(f"| {r['name']} | {r['seconds']:.2f} | {r['processor_seconds']:.2f} | {r['time_ratio']:.2f} | {r['peak_bytes'] / 2**20:.0f} |"
               f" {r['memory_ratio']:.2f} | {error} |")
     print()
     for g in result["goals"]:
         print(f"{g['ours']} against {g['peer']}: {g['speed']:.2f}x the speed"
-              f" ({'met' if g['speed_met'] else 'missed'}), {g['memory']:.2f}x the memory"
+          f" (by the clock {g['speed_by_the_clock']:.2f}x;"
+              f" {'met' if g['speed_met'] else 'missed'}), {g['memory']:.2f}x the memory"
               f" ({'met' if g['memory_met'] else 'missed'})")
 
 
@@ -229,21 +245,27 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--commit", default="", help="noted in the JSON")
     parser.add_argument("--machine", default="", help="noted in the JSON")
+    parser.add_argument("--conditions", default="", help="noted in the JSON")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--gradients", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         measure(*options.one.split(","), options)
         return 0
-    results = []
-    for size in options.sizes.split(","):
-        results.append(compare(size, options))
-        print_table(results[-1])
-        if options.json:  # after each size: what is measured is kept
-            with open(options.json, "w") as file:
-                json.dump({"date": time.strftime("%Y-%m-%d"), "commit": options.commit, "device": options.machine,
-                           "rounds": options.rounds, "results": results}, file, indent=1)
-                file.write("\n")
+    sizes = options.sizes.split(",")
+    runs = {size: {} for size in sizes}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in (size for _ in range(options.rounds) for size in sizes):
+            measure_round(runs[size], size, folder, options)
+            results = [summarise(one, runs[one], options) for one in sizes if runs[one]]
+            if options.json:  # after each round: what is measured is kept
+                with open(options.json, "w") as file:
+                    json.dump({"date": time.strftime("%Y-%m-%d"), "commit": options.commit,
+                               "device": options.machine, "conditions": options.conditions,
+                               "results": results}, file, indent=1)
+                    file.write("\n")
+    for result in results:
+        print_table(result)
     return 0
 
 

@@ -74,7 +74,9 @@ static rvx_status plan_depth(curve_point points[POLICIES], const memory_bench *b
         return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a graph");
     config.depth = (int)depth;
     RVX_TRY(rvx__model_config_check(&config, error));
+    RVX_TRY(rvx__facade_size_check(b->size, &config, error));
     rvx__graph_set_storage(graph, RVX_BF16);
+    rvx__graph_set_streams(graph, RVX_I16, 10);
     rvx_shape shape = {1, b->size[2], b->size[1], b->size[0], config.in_channels};
     rvx_value image = rvx__input(graph, "image", shape, RVX_F32);
     int count = b->model->build(graph, image, &config, logits);

@@ -48,7 +48,7 @@ ok(again == text and len(tree(path("memory"))) == 2, "without --out the table al
 works("another network", "bench", "memory", "--model", "revunet3d", "--size", "32x48x64", "--depths", "1,2")
 refused("a network that is not there", 1, "revnet3d-full", "bench", "memory", "--model", "resnet")
 refused("depths that do not ascend", 1, "depths", "bench", "memory", "--depths", "4,2")
-refused("a size that does not divide", 1, "", "bench", "memory", "--size", "30x32x32")
+refused("a size that does not divide", 1, "multiple of 8 along x", "bench", "memory", "--size", "30x32x32")
 refused("a depth of none", 2, "--depths", "bench", "memory", "--depths", "0")
 
 # ---- bench context ------------------------------------------------------------------------------
