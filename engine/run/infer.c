@@ -85,6 +85,11 @@ rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_se
         rvx_tensor origin = rvx__session_tensor(from, other);
         memcpy(to.data, origin.data, (size_t)rvx__shape_count(a) * sizeof(float));
     }
+    if (rvx__session_stream_groups(from) != rvx__session_stream_groups(inference->session))
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "inference: the streams are those of another "
+                         "network");
+    rvx__session_set_coarser(inference->session, rvx__session_coarser(from));
     return RVX_OK;
 }
 
@@ -232,6 +237,7 @@ static rvx_status run_tile(rvx_inference *inference, tiling *tiles, const float 
             continue;
         load_tile(inference, tiles, image, start, flips);
         rvx__dropout_prediction(inference->session);
+        rvx__session_restore_coarser(inference->session);
         rvx_status status =
             rvx__session_forward(inference->session, tiles->poll ? poll_tile : NULL, tiles, error);
         if (status != RVX_OK)
@@ -376,6 +382,7 @@ rvx_status rvx__inference_labels(rvx_inference *inference, const int64_t size[3]
     if (!slice)
         return rvx__fail(error, RVX_ERROR_MEMORY, "inference: out of memory");
     rvx__dropout_prediction(inference->session);
+    rvx__session_restore_coarser(inference->session);
     RVX_TRY(rvx__session_forward(inference->session, poll ? poll_tile : NULL, &tiles, error));
     rvx_tensor labels = rvx__session_tensor(inference->session, inference->logits);
     for (int64_t z = 0; z < size[0]; z++) {

@@ -30,7 +30,7 @@ void rvx__recipe_base(rvx_recipe *recipe)
                                             .low_resolution = {0.25, 0.5, {0.5, 1}},
                                             .gamma_inverted = {0.1, 1, {0.7, 1.5}},
                                             .gamma = {0.3, 1, {0.7, 1.5}}},
-                           .memory = {.grid_log2 = 10},
+                           .memory = {.grid_log2 = 12},
                            .loss = {.smooth = 1e-5, .ignore_label = -1},
                            .optimizer = {.name = RVX_OPTIMIZER_SGD,
                                          .learning_rate = 0.01,

@@ -1,5 +1,6 @@
 /* Sessions: see session.h. */
 #include "engine/run/session.h"
+#include "engine/run/streams.h"
 #include "kernels/orthogonal.h"
 #include "kernels/random.h"
 
@@ -21,17 +22,32 @@ struct rvx_session {
     int64_t arena_bytes;
     bound_call *calls;
     int32_t call_count, call_capacity;
-    int64_t *overflow; /* per node: values that did not fit a stream, since the last reset */
-    double work[2];    /* forward, backward */
+    int64_t *overflow; /* per node: values that did not fit a stream, in the runs that counted */
+    int64_t *pass;     /* the same, in the forward pass at hand */
+    int32_t *group;    /* per value: of streams on one grid; -1 */
+    int64_t *coarser;  /* per group: halvings of the grid that the graph names */
+    int64_t *base;     /* per group: those that were set, not found */
+    int32_t group_count;
+    char *untrained; /* parameters that a forward pass updates, as they were before it */
+    double work[2];  /* forward, backward */
     rvx_observer observer;
     void *observer_context;
 };
+
+static rvx_tensor tensor_of(const rvx_session *session, int32_t instance)
+{
+    rvx_tensor t = rvx__plan_tensor(session->plan, instance, session->arena);
+    if (t.dtype == RVX_I16 && instance >= 0)
+        t.grid_log2 -=
+            (int32_t)session->coarser[session->group[session->plan->instances[instance].value]];
+    return t;
+}
 
 static void bind(const rvx_session *session, rvx_tensor *tensors, const int32_t *instances,
                  int count)
 {
     for (int i = 0; i < count; i++)
-        tensors[i] = rvx__plan_tensor(session->plan, instances[i], session->arena);
+        tensors[i] = tensor_of(session, instances[i]);
 }
 
 static void add_call(rvx_session *session, bound_call bound)
@@ -45,7 +61,7 @@ static void bind_gather(rvx_session *session, const rvx_step *step, bool backwar
 {
     const rvx_plan *plan = session->plan;
     const rvx_node *node = &plan->graph->nodes[step->node];
-    rvx_tensor whole = rvx__plan_tensor(plan, step->out[0], session->arena);
+    rvx_tensor whole = tensor_of(session, step->out[0]);
     int64_t channel = 0;
     int parts = step->phase == RVX_FORWARD ? node->in_count : node->op->out_count;
     for (int i = 0; i < parts; i++) {
@@ -55,7 +71,7 @@ static void bind_gather(rvx_session *session, const rvx_step *step, bool backwar
             bound_call bound = {.kernel = step->kernel, .backward = backward};
             bound.call.params = &node->params;
             bound.call.threads = plan->options.threads;
-            bound.call.in[0] = rvx__plan_tensor(plan, step->in[i], session->arena);
+            bound.call.in[0] = tensor_of(session, step->in[i]);
             bound.call.out[0] = whole;
             bound.call.out[0].shape.c = count;
             bound.call.out[0].data = (char *)whole.data + channel * rvx__dtype_bytes(whole.dtype);
@@ -102,7 +118,7 @@ static void bind_step(rvx_session *session, int32_t index)
     call->rebuild = step->inverse_input;
     if (!step->rebuild)
         for (int i = 0; i < RVX_OUT_MAX; i++)
-            call->out[i].overflow = &session->overflow[step->node];
+            call->out[i].overflow = &session->pass[step->node];
     call->mode = plan->options.loss_count == 0 ? RVX_MODE_INFERENCE
                  : step->rebuild               ? RVX_MODE_AGAIN
                                                : RVX_MODE_TRAINING;
@@ -112,6 +128,18 @@ static void bind_step(rvx_session *session, int32_t index)
         call->scratch = session->arena + plan->buffers[step->scratch_buffer].offset;
     bound.work = step->cost.flops + step->cost.bytes; /* about one FLOP per byte on a CPU core */
     add_call(session, bound);
+}
+
+static void bind_all(rvx_session *session)
+{
+    session->call_count = 0;
+    session->work[0] = session->work[1] = 0;
+    int32_t bound = 0;
+    for (int32_t s = 0; s < session->plan->step_count; s++) {
+        bind_step(session, s);
+        for (; bound < session->call_count; bound++)
+            session->calls[bound].step = s;
+    }
 }
 
 static void fill_constants(rvx_session *session)
@@ -137,25 +165,28 @@ rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_
         return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
     made->plan = plan;
     made->arena_bytes = plan->arena_bytes;
-    int32_t calls = 0, bound = 0;
+    int32_t calls = 0;
     for (int32_t s = 0; s < plan->step_count; s++)
         calls += plan->steps[s].kind == RVX_STEP_GATHER ? RVX_IN_MAX : 1;
     made->calls = calloc((size_t)calls + 1, sizeof *made->calls);
     made->overflow = calloc((size_t)plan->graph->node_count + 1, sizeof *made->overflow);
+    made->pass = calloc((size_t)plan->graph->node_count + 1, sizeof *made->pass);
+    made->group = calloc((size_t)plan->graph->value_count + 1, sizeof *made->group);
+    made->group_count = made->group ? rvx__stream_groups(plan->graph, made->group) : -1;
+    made->coarser = calloc((size_t)made->group_count + 2, sizeof *made->coarser);
+    made->base = calloc((size_t)made->group_count + 2, sizeof *made->base);
+    made->untrained = malloc((size_t)(plan->parameter_bytes - plan->trained_bytes) + 1);
     made->arena = mmap(NULL, (size_t)plan->arena_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!made->calls || !made->overflow || made->arena == MAP_FAILED) {
+    if (!made->calls || !made->overflow || !made->pass || made->group_count < 0 || !made->coarser ||
+        !made->base || !made->untrained || made->arena == MAP_FAILED) {
         made->arena = made->arena == MAP_FAILED ? NULL : made->arena;
         rvx__session_free(made);
         return rvx__fail(error, RVX_ERROR_MEMORY, "session: cannot allocate the arena of %.2f GiB",
                          (double)plan->arena_bytes / 0x1p30);
     }
     madvise(made->arena, (size_t)plan->arena_bytes, MADV_HUGEPAGE); /* advice: may be refused */
-    for (int32_t s = 0; s < plan->step_count; s++) {
-        bind_step(made, s);
-        for (; bound < made->call_count; bound++)
-            made->calls[bound].step = s;
-    }
+    bind_all(made);
     fill_constants(made);
     *session = made;
     return RVX_OK;
@@ -169,6 +200,11 @@ void rvx__session_free(rvx_session *session)
         munmap(session->arena, (size_t)session->arena_bytes);
     free(session->calls);
     free(session->overflow);
+    free(session->pass);
+    free(session->group);
+    free(session->coarser);
+    free(session->base);
+    free(session->untrained);
     free(session);
 }
 
@@ -225,6 +261,34 @@ void *rvx__session_idle(const rvx_session *session, int64_t *bytes)
     return *bytes ? session->arena + used : NULL;
 }
 
+int32_t rvx__session_stream_groups(const rvx_session *session) { return session->group_count; }
+
+const int64_t *rvx__session_coarser(const rvx_session *session) { return session->coarser; }
+
+int64_t rvx__session_halvings(const rvx_session *session)
+{
+    int64_t sum = 0;
+    for (int32_t g = 0; g < session->group_count; g++)
+        sum += session->coarser[g];
+    return sum;
+}
+
+void rvx__session_set_coarser(rvx_session *session, const int64_t *coarser)
+{
+    for (int32_t g = 0; g < session->group_count; g++)
+        session->base[g] = coarser ? coarser[g] : 0;
+    rvx__session_restore_coarser(session);
+}
+
+void rvx__session_restore_coarser(rvx_session *session)
+{
+    size_t bytes = (size_t)session->group_count * sizeof *session->base;
+    if (memcmp(session->coarser, session->base, bytes) == 0)
+        return;
+    memcpy(session->coarser, session->base, bytes);
+    bind_all(session);
+}
+
 int64_t rvx__session_overflow(const rvx_session *session, const char **name)
 {
     const rvx_graph *graph = session->plan->graph;
@@ -261,13 +325,57 @@ static void clear(const rvx_tensor *t)
         memset((char *)t->data + v * t->pitch * element, 0, (size_t)(t->shape.c * element));
 }
 
+/* Halves the grid of the groups in which values did not fit, as far as there is room: true where
+ * that gives hope. What remains is lost, and counted. */
+static bool coarsen(rvx_session *session)
+{
+    const rvx_graph *graph = session->plan->graph;
+    bool hope = false;
+    for (int32_t g = 0; g < session->group_count; g++) {
+        int64_t lost = 0, grid = 0;
+        for (int32_t v = 0; v < graph->value_count; v++)
+            if (session->group[v] == g && graph->values[v].node >= 0) {
+                lost += session->pass[graph->values[v].node];
+                grid = graph->values[v].grid_log2;
+            }
+        if (lost == 0 || session->coarser[g] >= grid)
+            continue;
+        session->coarser[g]++;
+        hope = true;
+    }
+    for (int32_t n = 0; n < graph->node_count; n++) {
+        session->overflow[n] += hope ? 0 : session->pass[n];
+        session->pass[n] = 0;
+    }
+    if (hope)
+        bind_all(session);
+    return hope;
+}
+
+/* A forward pass in which streams overflowed is repeated on a coarser grid before anything is made
+ * of its results. */
 static rvx_status walk(rvx_session *session, bool with_backward, rvx_poll poll, void *context,
                        rvx_error *error)
 {
     double total = session->work[0] + (with_backward ? session->work[1] : 0), done = 0;
-    for (int32_t i = 0; i < session->call_count; i++) {
+    bool checked = session->group_count == 0;
+    char *updated = session->arena + session->plan->trained_bytes;
+    size_t updated_bytes = (size_t)(session->plan->parameter_bytes - session->plan->trained_bytes);
+    if (!checked)
+        memcpy(session->untrained, updated, updated_bytes);
+    for (int32_t i = 0; i <= session->call_count; i++) {
         const bound_call *bound = &session->calls[i];
-        if (bound->backward && !with_backward)
+        bool forward_over = i == session->call_count || bound->backward;
+        if (forward_over && !checked) {
+            if (coarsen(session)) {
+                memcpy(updated, session->untrained, updated_bytes);
+                i = -1;
+                done = 0;
+                continue;
+            }
+            checked = true;
+        }
+        if (i == session->call_count || (bound->backward && !with_backward))
             break;
         if (poll && poll(context, done, total))
             return rvx__fail(error, RVX_CANCELLED, "cancelled");

@@ -32,8 +32,17 @@ const rvx_plan *rvx__session_plan(const rvx_session *session);
  * overwritten by each. `bytes` receives its size, which may be 0. */
 void *rvx__session_idle(const rvx_session *session, int64_t *bytes);
 
-/* Values that did not fit the 16 bits of a stream since the session was created; `name` (may be
- * NULL) becomes the node that lost the most, untouched where none did. */
+/* Integer streams: a forward pass in which values do not fit 16 bits is repeated with the grid of
+ * that group of streams (streams.h) halved, until all fit. So many halvings a group; they stay for
+ * the runs to come. Set: those of another session of the same network; NULL: none. */
+int32_t rvx__session_stream_groups(const rvx_session *session);
+const int64_t *rvx__session_coarser(const rvx_session *session);
+void rvx__session_set_coarser(rvx_session *session, const int64_t *coarser);
+int64_t rvx__session_halvings(const rvx_session *session); /* of all groups together */
+/* Back to those that were set: so that a result does not depend on what was run before. */
+void rvx__session_restore_coarser(rvx_session *session);
+/* Values that did not fit even in steps of 1, since the session was created; `name` (may be NULL)
+ * becomes the node that lost the most, untouched where none did. */
 int64_t rvx__session_overflow(const rvx_session *session, const char **name);
 
 /* Forward only, or forward and backward. */

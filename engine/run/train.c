@@ -177,7 +177,7 @@ static rvx_status save(trainer *t, const char *name, const char *kind, int slots
     char path[RVX_PATH_BYTES];
     RVX_TRY(in_run(path, t, name, error));
     RVX_TRY(rvx__recipe_print(&plan, t->recipe, error));
-    RVX_TRY(rvx__weights_export(&weights, t->session, slots, 4, error));
+    RVX_TRY(rvx__weights_export(&weights, t->session, slots, 5, error));
     if (counters) {
         rvx_stored_tensor *extra = weights.tensors + weights.count;
         extra[0] = rvx__stored_integer("training/step", &t->step);
@@ -186,6 +186,14 @@ static rvx_status save(trainer *t, const char *name, const char *kind, int slots
         extra[3] = rvx__stored_number("training/best_ema_dice", &t->best_ema_dice);
         weights.count += 4;
     }
+    int32_t groups = rvx__session_stream_groups(t->session);
+    if (groups > 0)
+        weights.tensors[weights.count++] =
+            (rvx_stored_tensor){.name = RVX_COARSER_KEY,
+                                .type = RVX_STORED_I64,
+                                .axes = 1,
+                                .size = {groups},
+                                .data = rvx__session_coarser(t->session)};
     const rvx_metadata metadata = {RVX_PLAN_KEY, plan.data};
     RVX_TRY(rvx__checkpoint_save(path, kind, weights.tensors, weights.count, &metadata, 1, error));
 cleanup:
@@ -311,6 +319,7 @@ static rvx_status train_step(trainer *t, rvx_error *error)
 {
     double start = now_seconds(), loss = 0;
     fill_inputs(t);
+    int64_t halvings_before = rvx__session_halvings(t->session);
     rvx_status status = rvx__session_run(t->session, poll_work, t, error);
     if (status != RVX_OK)
         return status;
@@ -340,17 +349,21 @@ static rvx_status train_step(trainer *t, rvx_error *error)
     int64_t overflow = lost - t->lost; /* of this step: also after resuming */
     t->status.overflow += overflow;
     t->lost = lost;
-    const rvx_log_value line[] = {
+    rvx_log_value line[] = {
         {.name = "epoch", .number = (double)((t->step - 1) / t->recipe->training.steps_per_epoch)},
         {.name = "loss", .number = loss},
         {.name = "lr", .number = rate},
         {.name = "gradient_norm", .number = norm},
-        {.name = "overflow", .number = (double)overflow}};
+        {.name = "overflow", .number = (double)overflow},
+        {.name = "grid_halvings", .number = (double)rvx__session_halvings(t->session)}};
+    int64_t count = overflow ? 5 : 4;
+    if (rvx__session_halvings(t->session) != halvings_before)
+        line[count++] = line[5];
     const rvx_scalar scalars[] = {{"loss/train", loss},
                                   {"optimizer/learning_rate", rate},
                                   {"optimizer/gradient_norm", norm},
                                   {"speed/voxels_per_second", speed}};
-    status = rvx__log_write(t->log, t->step, line, overflow ? 5 : 4, error);
+    status = rvx__log_write(t->log, t->step, line, count, error);
     return status == RVX_OK ? rvx__tensorboard_write(t->board, t->step, scalars, 4, error) : status;
 }
 

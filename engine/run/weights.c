@@ -138,8 +138,25 @@ rvx_status rvx__weights_import(rvx_session *session, const rvx_safetensors *file
         found++;
     }
     if (!found)
-        status = rvx__fail(error, RVX_ERROR_FORMAT,
-                           "the model file has none of this network's parameters");
+        RVX_TRY(rvx__fail(error, RVX_ERROR_FORMAT,
+                          "the model file has none of this network's parameters"));
+    int64_t groups = rvx__session_stream_groups(session);
+    if (slot < 0 && groups > 0 && rvx__safetensors_find(file, RVX_COARSER_KEY)) {
+        int64_t coarser[RVX_STREAM_GROUPS_MAX] = {0};
+        if (groups > RVX_STREAM_GROUPS_MAX)
+            RVX_TRY(rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                              "the network has %lld groups of streams", (long long)groups));
+        RVX_TRY(rvx__safetensors_load(file, RVX_COARSER_KEY, RVX_STORED_I64, 1, &groups, coarser,
+                                      error));
+        for (int64_t g = 0; g < groups; g++)
+            if (coarser[g] < 0 || coarser[g] > 15)
+                RVX_TRY(rvx__fail(error, RVX_ERROR_FORMAT,
+                                  "tensor '" RVX_COARSER_KEY
+                                  "' expected 0 to 15 halvings of a grid, "
+                                  "found %lld",
+                                  (long long)coarser[g]));
+        rvx__session_set_coarser(session, coarser);
+    }
 cleanup:
     free(stored);
     return status;
