@@ -362,6 +362,11 @@ void rvx__inference_fill(rvx_inference *inference, const float *image, const int
     load_tile(inference, &tiles, image, (int64_t[]){0, 0, 0}, (bool[]){false, false, false});
 }
 
+bool rvx__inference_gives_labels(const rvx_inference *inference)
+{
+    return inference->options.labels;
+}
+
 int64_t rvx__inference_fill_bytes(const rvx_inference *inference)
 {
     rvx_tensor input = rvx__session_tensor(inference->session, inference->image);

@@ -54,6 +54,7 @@ typedef rvx_status (*rvx_piece_sink)(void *context, const uint8_t *labels, int64
 rvx_status rvx__inference_labels(rvx_inference *inference, const int64_t size[3],
                                  rvx_piece_sink sink, void *sink_context, rvx_poll poll,
                                  void *poll_context, rvx_error *error);
+bool rvx__inference_gives_labels(const rvx_inference *inference); /* options.labels */
 /* Bytes of what rvx__inference_fill has written to when it returns, and of the parameters. */
 int64_t rvx__inference_fill_bytes(const rvx_inference *inference);
 

@@ -133,6 +133,12 @@ static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
     rvx_inference_options inference = rvx__train_inference(t->job, t->patch);
     if (t->validation_names.count == 0)
         return RVX_OK;
+    inference.labels = true; /* where every case is one tile */
+    for (int64_t i = 0; i < t->validation_names.count; i++) {
+        const rvx_shape s = t->validation_cases[i].shape;
+        inference.labels =
+            inference.labels && s.d <= t->patch[0] && s.h <= t->patch[1] && s.w <= t->patch[2];
+    }
     rvx_status status =
         rvx__inference_create(&t->inference, t->job->model, &t->job->config, &inference, error);
     for (int64_t i = 0; i < t->validation_names.count && status == RVX_OK; i++) {

@@ -23,6 +23,15 @@ typedef struct counting {
     int64_t hits[RVX_CLASSES_MAX], predicted[RVX_CLASSES_MAX], reference[RVX_CLASSES_MAX];
 } counting;
 
+static void count_voxel(counting *c, int predicted, int label)
+{
+    if (label == c->ignore_label)
+        return;
+    c->hits[predicted] += predicted == label;
+    c->predicted[predicted]++;
+    c->reference[label]++;
+}
+
 static rvx_status count_slices(void *context, const float *logits, int64_t z_first, int64_t z_count,
                                rvx_error *error)
 {
@@ -30,15 +39,32 @@ static rvx_status count_slices(void *context, const float *logits, int64_t z_fir
     counting *c = context;
     int64_t slice = c->one->shape.h * c->one->shape.w;
     const uint8_t *labels = c->one->labels + z_first * slice;
-    for (int64_t i = 0; i < z_count * slice; i++) {
-        if (labels[i] == c->ignore_label)
-            continue;
-        int predicted = rvx__argmax(logits + i * c->classes, c->classes);
-        c->hits[predicted] += predicted == labels[i];
-        c->predicted[predicted]++;
-        c->reference[labels[i]]++;
-    }
+    for (int64_t i = 0; i < z_count * slice; i++)
+        count_voxel(c, rvx__argmax(logits + i * c->classes, c->classes), labels[i]);
     return RVX_OK;
+}
+
+static rvx_status count_labels(void *context, const uint8_t *predicted, int64_t z, rvx_error *error)
+{
+    (void)error;
+    counting *c = context;
+    int64_t slice = c->one->shape.h * c->one->shape.w;
+    const uint8_t *labels = c->one->labels + z * slice;
+    for (int64_t i = 0; i < slice; i++)
+        count_voxel(c, predicted[i], labels[i]);
+    return RVX_OK;
+}
+
+static rvx_status count_case(counting *c, rvx_inference *inference, rvx_poll poll, void *context,
+                             rvx_error *error)
+{
+    const rvx_case *one = c->one;
+    const int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    if (!rvx__inference_gives_labels(inference))
+        return rvx__inference_run(inference, one->image, size, count_slices, c, poll, context,
+                                  error);
+    rvx__inference_fill(inference, one->image, size);
+    return rvx__inference_labels(inference, size, count_labels, c, poll, context, error);
 }
 
 rvx_status rvx__validate(rvx_validation *validation, rvx_inference *inference,
@@ -51,10 +77,8 @@ rvx_status rvx__validate(rvx_validation *validation, rvx_inference *inference,
     for (int64_t i = 0; i < case_count; i++) {
         counting c = {
             .one = &cases[i], .classes = classes, .ignore_label = (int)recipe->loss.ignore_label};
-        int64_t size[3] = {cases[i].shape.d, cases[i].shape.h, cases[i].shape.w};
         case_poll progress = {poll, context, (double)i, (double)case_count};
-        rvx_status status = rvx__inference_run(inference, cases[i].image, size, count_slices, &c,
-                                               poll ? poll_case : NULL, &progress, error);
+        rvx_status status = count_case(&c, inference, poll ? poll_case : NULL, &progress, error);
         if (status != RVX_OK)
             return status;
         for (int k = 0; k < classes; k++)

@@ -12,7 +12,8 @@ typedef struct rvx_validation {
     double mean_dice;             /* over the foreground classes that are defined; NaN: none */
 } rvx_validation;
 
-/* On the network's grid. `poll` may stop it; it counts in cases. */
+/* On the network's grid. Cases are no larger than the patch where the inference gives labels.
+ * `poll` may stop it; it counts in cases. */
 rvx_status rvx__validate(rvx_validation *validation, rvx_inference *inference,
                          const rvx_recipe *recipe, const rvx_case *cases, int64_t case_count,
                          rvx_poll poll, void *context, rvx_error *error);
