@@ -121,7 +121,7 @@ static void print_line(rvx_text *out, const rvx_check_result *r)
     rvx__text_format(out, " MiB (store / checkpoint / reversible) %s; %lld overflows",
                      r->as_planned ? "as planned" : "NOT as planned", (long long)overflow);
     if (overflow)
-        rvx__text_format(out, ", most in %s: a smaller memory.grid_log2 has room for larger values",
+        rvx__text_format(out, ", most in %s: beyond 32767 even on the coarsest grid",
                          r->overflow_name);
     rvx__text_add(out, "\n");
 }

@@ -83,9 +83,8 @@ typedef struct rvx_progress {
     double voxels_per_second; /* through the network */
     double seconds_left;      /* estimate for the phase; negative: unknown */
     int64_t memory_bytes;     /* resident memory of the process now */
-    int64_t overflow; /* values that did not fit the 16-bit streams of the network so far: it
-                         then computed something else there; a plan with a smaller
-                         memory.grid_log2 has room for larger values */
+    int64_t overflow; /* values that did not fit the 16-bit streams of the network so far, even on
+                         the coarsest grid: what was computed there is wrong */
 } rvx_progress;
 
 typedef int (*rvx_progress_callback)(void *context, const rvx_progress *progress);

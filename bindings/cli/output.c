@@ -154,7 +154,9 @@ void rvx__cli_progress_end(rvx_cli_progress *progress)
         fprintf(
             stderr,
             "revoxel: %lld value%s did not fit the network's 16-bit streams and wrapped around: "
-            "there it computed something else than its plan says. Train with a smaller "
-            "memory.grid_log2 in plan.json: each step down doubles the range\n",
+            "they were beyond 32767 steps even on the coarsest grid, and what was computed there "
+            "is "
+            "wrong. A smaller optimizer.learning_rate or memory.streams \"f32\" in plan.json may "
+            "help\n",
             (long long)progress->overflow, progress->overflow > 1 ? "s" : "");
 }

@@ -17,7 +17,7 @@ from command import must, ok
 def summary(result):
     """The number in the last line of standard error, if it is about overflow, and that line."""
     lines = result.error.splitlines() or [""]
-    told = "did not fit the network's 16-bit streams" in lines[-1] and "memory.grid_log2" in lines[-1]
+    told = "did not fit the network's 16-bit streams" in lines[-1] and "memory.streams" in lines[-1]
     return int(lines[-1].split()[1]) if told else 0, result.error
 
 
