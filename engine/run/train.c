@@ -336,11 +336,10 @@ static rvx_status train_step(trainer *t, rvx_error *error)
     double rate = rvx__optimizer_rate(&t->optimizer, t->step);
     double norm = rvx__optimizer_step(&t->optimizer, t->session, t->step);
     if (!isfinite(loss) || !isfinite(norm))
-        return rvx__fail(
-            error, RVX_ERROR_NUMERIC,
-            "step %lld: loss %g, gradient norm %g; the checkpoint before it is kept. A "
-            "smaller optimizer.learning_rate or a gradient_clip may help",
-            (long long)t->step, loss, norm);
+        return rvx__fail(error, RVX_ERROR_NUMERIC,
+                         "step %lld: loss %g, gradient norm %g; the checkpoint before it is kept. "
+                         "A smaller optimizer.learning_rate or a gradient_clip may help",
+                         (long long)t->step, loss, norm);
     t->step++;
     t->mean_loss = isnan(t->mean_loss) ? loss : 0.95 * t->mean_loss + 0.05 * loss;
     double seconds = now_seconds() - start, voxels = (double)t->recipe->patch.batch;
