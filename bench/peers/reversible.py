@@ -29,10 +29,15 @@ Where both settings were run the table has the faster seconds and the smaller pe
 memcnn and revtorch come from PyPI and are not needed by anything else: pip install --no-deps memcnn
 revtorch. A real BLAS (libopenblas0-openmp) makes PyTorch several times faster; `blas` tells which was there.
 
+On a machine with no quiet minute, --peers and --policies pick some of the variants for a short run; ratios to
+a stored mode that is not among them, and gradient errors against it, are then left out.
+
 usage: reversible.py BENCH_POLICIES [--sizes 64x64x64,96x96x48] [--rounds 3] [--repeats 1] [--json FILE]
+                     [--peers stored,memcnn,...] [--policies store,reversible,...]
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -42,7 +47,7 @@ import tempfile
 import time
 
 PEERS = ("stored", "checkpoint", "memcnn", "revtorch")
-OURS = tuple((policy, storage) for storage in ("f32", "bf16") for policy in ("store", "checkpoint", "reversible"))
+POLICIES, STORAGES = ("store", "checkpoint", "reversible"), ("f32", "bf16")
 CHANNELS, CLASSES, WIDTHS = 4, 3, (60, 120, 240, 360, 480)
 SPEED_GOAL, MEMORY_GOAL = 2.0, 0.5
 
@@ -116,7 +121,7 @@ def measure(variant, size, options):
     gradients = {name: tensor.grad for name, tensor in named}
     if variant == "stored":
         torch.save(gradients, options.gradients)
-    else:
+    elif os.path.exists(options.gradients):
         stored = torch.load(options.gradients)
         errors = {name: float((g - stored[name]).norm() / stored[name].norm()) for name, g in gradients.items()}
         result["worst"] = max(errors, key=errors.get)
@@ -160,18 +165,18 @@ def our_errors(storage, size, options):
 def measure_round(runs, size, folder, options):
     """Every variant once, in turn; `runs` collects."""
     gradients = os.path.join(folder, f"stored-{size}.pt")
-    for variant in PEERS:
+    for variant in options.peers.split(","):
         for malloc in options.mallocs.split(","):
             run = peer(variant, size, malloc, gradients, options)
             runs.setdefault((variant, malloc), []).append(run)
             print(f"{size} {variant} {malloc}: {run['seconds']} s, {run['processor_seconds']} processor s,"
                   f" {run['peak_bytes'] >> 20} MiB", file=sys.stderr, flush=True)
-    for policy, storage in OURS:
+    for storage, policy in itertools.product(STORAGES, options.policies.split(",")):
         run = ours(policy, storage, size, options)
         runs.setdefault((policy, storage), []).append(run)
         print(f"{size} ours {policy} {storage}: {run['seconds']} s, {run['processor_seconds']} processor s,"
               f" {run['peak_bytes'] >> 20} MiB", file=sys.stderr, flush=True)
-    for storage in ("f32", "bf16"):
+    for storage in STORAGES if options.policies == ",".join(POLICIES) else ():
         if storage not in runs:
             runs[storage] = our_errors(storage, size, options)
 
@@ -189,15 +194,19 @@ def summarise(size, runs, options):
         one.update({key: last[key] for key in ("worst", "gradient_error", "arena_bytes") if key in last})
         return one
 
-    rows = [row(f"PyTorch {variant}", [(variant, malloc) for malloc in mallocs]) for variant in PEERS]
-    for policy, storage in OURS:
-        rows.append(dict(row(f"ours {policy} {storage}", [(policy, storage)]),
-                         gradient_error=runs[storage][policy]))
-    for base, group in ((0, rows[:4]), (4, rows[4:7]), (7, rows[7:])):
-        for one in group:
-            one["time_ratio"] = one["processor_seconds"] / rows[base]["processor_seconds"]
-            one["memory_ratio"] = one["peak_bytes"] / rows[base]["peak_bytes"]
-    first = runs[("stored", mallocs[0])]
+    groups = [[row(f"PyTorch {variant}", [(variant, malloc) for malloc in mallocs])
+               for variant in options.peers.split(",")]]
+    for storage in STORAGES:
+        groups.append([row(f"ours {policy} {storage}", [(policy, storage)])
+                       for policy in options.policies.split(",")])
+        for one, policy in zip(groups[-1], POLICIES if storage in runs else ()):
+            one["gradient_error"] = runs[storage][policy]
+    for group in groups:
+        for one in group if group[0]["name"].split()[1] in ("stored", "store") else ():
+            one["time_ratio"] = one["processor_seconds"] / group[0]["processor_seconds"]
+            one["memory_ratio"] = one["peak_bytes"] / group[0]["peak_bytes"]
+    first = runs[(options.peers.split(",")[0], mallocs[0])]
+    rows = sum(groups, [])
     return {"size": size, "rounds": len(first), "rows": rows, "goals": goals(rows), "torch": first[0]["torch"],
             "blas": first[0]["blas"]}
 
@@ -205,10 +214,8 @@ def summarise(size, runs, options):
 def goals(rows):
     """Ours reversible against each of their three ways to save memory: >= 2x the speed at <= 0.5x the peak."""
     result = []
-    for one in rows[4:]:
-        if "reversible" not in one["name"]:
-            continue
-        for other in rows[1:4]:
+    for one in (r for r in rows if r["name"].startswith("ours reversible")):
+        for other in (r for r in rows if r["name"].startswith("PyTorch") and r["name"] != "PyTorch stored"):
             speed = other["processor_seconds"] / one["processor_seconds"]
             memory = one["peak_bytes"] / other["peak_bytes"]
             result.append({"ours": one["name"], "peer": other["name"], "speed": speed,
@@ -224,8 +231,9 @@ def print_table(result):
     print("|---|---|---|---|---|---|---|")
     for r in result["rows"]:
         error = f"{r['gradient_error']:.1e}" if r.get("gradient_error") else "0" if "gradient_error" in r else "-"
-        print(f"| {r['name']} | {r['seconds']:.2f} | {r['processor_seconds']:.2f} | {r['time_ratio']:.2f} | {r['peak_bytes'] / 2**20:.0f} |"
-              f" {r['memory_ratio']:.2f} | {error} |")
+        slower, smaller = (f"{r[k]:.2f}" if k in r else "-" for k in ("time_ratio", "memory_ratio"))
+        print(f"| {r['name']} | {r['seconds']:.2f} | {r['processor_seconds']:.2f} | {slower} |"
+              f" {r['peak_bytes'] / 2**20:.0f} | {smaller} | {error} |")
     print()
     for g in result["goals"]:
         print(f"{g['ours']} against {g['peer']}: {g['speed']:.2f}x the speed"
@@ -242,6 +250,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mallocs", default="default,keep")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--json")
     parser.add_argument("--commit", default="", help="noted in the JSON")
     parser.add_argument("--machine", default="", help="noted in the JSON")

@@ -78,7 +78,7 @@ static rvx_status plan_depth(curve_point points[POLICIES], const memory_bench *b
     rvx__graph_set_storage(graph, RVX_BF16);
     rvx__graph_set_streams(graph, RVX_I16, 10);
     rvx_shape shape = {1, b->size[2], b->size[1], b->size[0], config.in_channels};
-    rvx_value image = rvx__input(graph, "image", shape, RVX_F32);
+    rvx_value image = rvx__input(graph, "image", shape, RVX_BF16); /* as training does */
     int count = b->model->build(graph, image, &config, logits);
     RVX_TRY(rvx__graph_status(graph, error));
     rvx_supervision supervision = rvx__supervise(
