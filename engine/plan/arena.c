@@ -1,4 +1,4 @@
-/* Pass 4: offsets. Persistent buffers stand first: parameters, their gradients and the optimiser's
+/* Offsets. Persistent buffers stand first: parameters, their gradients and the optimiser's
  * slots as three equal blocks, then inputs and constants. The others are laid out by size, largest
  * first, each at the lowest offset that is free throughout its life; ties go to the earlier one, so
  * that a plan is a pure function of its graph and options. */

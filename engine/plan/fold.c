@@ -1,4 +1,4 @@
-/* Pass 1: folding. A normalisation with its activation is a pure map of its input given a small
+/* Folding. A normalisation with its activation is a pure map of its input given a small
  * table (scale, shift, slope per channel). Where every consumer can apply that map while it loads,
  * the result is never stored: consumers get the raw input as `load` and the table as `fold`. A
  * concatenation passes this on: its raw inputs are concatenated, and so are their tables (identity
@@ -9,14 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool is_wanted(const rvx_plan *plan, int32_t value)
-{
-    for (int i = 0; i < plan->options.output_count; i++)
-        if (plan->options.outputs[i].index == value)
-            return true;
-    return false;
-}
 
 /* Calls for every (node, input) that reads `value`: true when all of them satisfy the test. */
 static bool all_consumers_fold(const rvx_plan *plan, int32_t value, bool through_concat)
@@ -30,7 +22,8 @@ static bool all_consumers_fold(const rvx_plan *plan, int32_t value, bool through
                 continue;
             any = true;
             if (node->op == &rvx__op_concat && through_concat) {
-                if (is_wanted(plan, node->out[0]) || !all_consumers_fold(plan, node->out[0], false))
+                if (rvx__plan_is_asked_for(plan, node->out[0]) ||
+                    !all_consumers_fold(plan, node->out[0], false))
                     return false;
             } else if (i != 0 || !(node->op->flags & RVX_OP_FOLDS)) {
                 return false;
@@ -155,7 +148,8 @@ rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error)
     for (int32_t n = 0; n < graph->node_count; n++) {
         const rvx_node *node = &graph->nodes[n];
         folds[n] = !plan->options.plain && plan->needed[n] && (node->op->flags & RVX_OP_FOLDABLE) &&
-                   !is_wanted(plan, node->out[0]) && all_consumers_fold(plan, node->out[0], true);
+                   !rvx__plan_is_asked_for(plan, node->out[0]) &&
+                   all_consumers_fold(plan, node->out[0], true);
     }
     if (fold_nodes(plan, &f, folds) != RVX_OK) {
         status = f.out->error.status;

@@ -1,43 +1,20 @@
-/* Pass 1: fusion. What follows a convolution and reads nothing else of it is done while it stores:
- *   y = x + conv(a)      a coupling's half: x becomes the convolution's residual input
- *   y = round(conv(a))   the start of a stream: the convolution stores to the grid
- *   y = x + conv(norm_act(z))   a pre-activation branch: one op (kernels/norm_conv.c), whose
- * backward has no temporary of the normalisation's size either So no temporary of the convolution's
- * size exists, and the inverse x = y - conv(a) is one pass too. Only ops whose row names a residual
- * input take part. */
+/* Fusion. What follows a convolution and reads nothing else of it is done while it stores:
+ *
+ *   y = x + conv(a)             a coupling's half: x becomes the convolution's residual input
+ *   y = round(conv(a))          the start of a stream: the convolution stores to the grid
+ *   y = x + conv(norm_act(z))   a pre-activation branch: one op (kernels/norm_conv.c)
+ *
+ * So no temporary of the convolution's size exists, nor in the backward of a branch one of the
+ * normalisation's, and the inverse x = y - conv(a) is one pass too. Only ops whose row names a
+ * residual input take part, and of a sum the second operand, which is the branch of a coupling.
+ * What was rounded before is a stream and stays one. */
 #include "engine/plan/plan.h"
-
-/* The node that alone reads `value`, if nobody else wants it; -1. */
-static int32_t only_consumer(const rvx_plan *plan, int32_t value)
-{
-    int32_t found = -1;
-    for (int i = 0; i < plan->options.output_count; i++)
-        if (plan->options.outputs[i].index == value)
-            return -1;
-    for (int32_t n = plan->graph->values[value].node + 1; n < plan->graph->node_count; n++)
-        for (int i = 0; i < plan->graph->nodes[n].in_count; i++) {
-            if (plan->graph->nodes[n].in[i] != value || !plan->needed[n])
-                continue;
-            if (found >= 0)
-                return -1;
-            found = n;
-        }
-    return found;
-}
-
-static int residual_index(const rvx_op *op)
-{
-    for (int i = 0; i < RVX_IN_MAX; i++)
-        if (op->residual_inputs >> i & 1)
-            return i;
-    return -1;
-}
 
 /* The convolution takes the place of its consumer, which is not needed any more. */
 static void fuse(rvx_plan *plan, int32_t producer, int32_t consumer, int32_t residual)
 {
     rvx_node *nodes = plan->graph->nodes, merged = nodes[producer];
-    int index = residual_index(merged.op);
+    int index = rvx__residual_index(merged.op);
     for (int i = merged.in_count; i < index; i++)
         merged.in[i] = -1;
     if (residual >= 0) {
@@ -52,7 +29,7 @@ static void fuse(rvx_plan *plan, int32_t producer, int32_t consumer, int32_t res
 /* Does `node` compute a plain sum of products that may yet be rounded or added to something? */
 static bool is_open(const rvx_plan *plan, const rvx_node *node)
 {
-    int index = residual_index(node->op);
+    int index = rvx__residual_index(node->op);
     return index >= 0 && node->in_count <= index && !node->params.f32_output &&
            plan->graph->values[node->out[0]].dtype == plan->graph->storage;
 }
@@ -63,7 +40,7 @@ enum { NORM_CONV_GAMMA = 4, NORM_CONV_BETA = 5 };
 static void fuse_norm(rvx_plan *plan, int32_t n)
 {
     rvx_node *node = &plan->graph->nodes[n];
-    int32_t index = residual_index(node->op);
+    int32_t index = rvx__residual_index(node->op);
     const rvx_value_info *info = &plan->graph->values[node->in[0]];
     if (node->op != &rvx__op_conv || node->in_count <= index || info->node < 0)
         return;
@@ -71,7 +48,7 @@ static void fuse_norm(rvx_plan *plan, int32_t n)
     const rvx_op_params *p = &node->params;
     bool slabs = p->stride[0] == 1 && 2 * p->pad[0] == p->kernel[0] - 1;
     if (norm->op != &rvx__op_norm_act || norm->params.batch_statistics || !slabs ||
-        only_consumer(plan, node->in[0]) != n)
+        rvx__plan_only_reader(plan, node->in[0]) != n)
         return;
     rvx_node merged = *node;
     merged.op = &rvx__op_norm_conv;
@@ -98,7 +75,7 @@ rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error)
         const rvx_node *node = &graph->nodes[n];
         if (!plan->needed[n] || !is_open(plan, node))
             continue;
-        int32_t consumer = only_consumer(plan, node->out[0]);
+        int32_t consumer = rvx__plan_only_reader(plan, node->out[0]);
         if (consumer < 0)
             continue;
         const rvx_node *next = &graph->nodes[consumer];

@@ -1,4 +1,4 @@
-/* Pass 0: heads. A pointwise convolution to classes of which only a segmentation loss reads the
+/* Heads. A pointwise convolution to classes of which only a segmentation loss reads the
  * result becomes one op with that loss, so that no logit is ever stored. The loss node takes the
  * convolution's operands; values and nodes keep their indices, and the convolution is left as a
  * node that nobody needs.
@@ -14,26 +14,6 @@ static bool is_pointwise(const rvx_op_params *params)
     return true;
 }
 
-static bool is_asked_for(const rvx_plan *plan, int32_t value)
-{
-    for (int i = 0; i < plan->options.output_count; i++)
-        if (plan->options.outputs[i].index == value)
-            return true;
-    for (int i = 0; i < plan->options.loss_count; i++)
-        if (plan->options.losses[i].index == value)
-            return true;
-    return false;
-}
-
-static int read_count(const rvx_plan *plan, int32_t value)
-{
-    int count = 0;
-    for (int32_t n = 0; n < plan->graph->node_count; n++)
-        for (int i = 0; i < plan->graph->nodes[n].in_count; i++)
-            count += plan->needed[n] && plan->graph->nodes[n].in[i] == value;
-    return count;
-}
-
 void rvx__plan_fuse_heads(rvx_plan *plan)
 {
     rvx_graph *graph = plan->graph;
@@ -43,8 +23,7 @@ void rvx__plan_fuse_heads(rvx_plan *plan)
             continue;
         int32_t logits = loss->in[0], labels = loss->in[1];
         const rvx_value_info *info = &graph->values[logits];
-        if (info->node < 0 || info->dtype != RVX_F32 || is_asked_for(plan, logits) ||
-            read_count(plan, logits) != 1)
+        if (info->node < 0 || info->dtype != RVX_F32 || rvx__plan_only_reader(plan, logits) != n)
             continue;
         const rvx_node *conv = &graph->nodes[info->node];
         if (conv->op != &rvx__op_conv || !is_pointwise(&conv->params))

@@ -1,4 +1,4 @@
-/* Pass 3: which instances share memory. A buffer is made for each instance that needs one; channel
+/* Which instances share memory. A buffer is made for each instance that needs one; channel
  * slices lie inside the buffer of what they are slices of; a gathered value (concatenation) adopts
  * the buffers of its parts, so that these were written in place from the start; an in-place op
  * takes over the memory of its input when nobody reads that any more.

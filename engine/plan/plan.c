@@ -112,11 +112,7 @@ static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
         rvx_shape in[RVX_IN_MAX] = {{0}}, out[RVX_OUT_MAX] = {{0}};
         const rvx_node *node = &plan->graph->nodes[step->node];
         if (node->op == op) {
-            for (int i = 0; i < node->in_count; i++)
-                if (node->in[i] >= 0)
-                    in[i] = plan->graph->values[node->in[i]].shape;
-            for (int i = 0; i < op->out_count; i++)
-                out[i] = plan->graph->values[node->out[i]].shape;
+            rvx__node_shapes(plan->graph, node, in, out);
         } else { /* a copy of gradients, done by the backward of add */
             in[0] = in[1] = out[0] =
                 plan->graph->values[plan->instances[step->grad_in[0]].value].shape;
@@ -222,17 +218,11 @@ rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena)
                         .grid_log2 = info->grid_log2};
 }
 
-const double rvx__flops_per_second[RVX_ISA_COUNT] = {4e9, 40e9, 90e9, 90e9};
-const double rvx__bytes_per_second = 6e9;
-
 double rvx__plan_seconds(const rvx_plan *plan)
 {
-    double seconds = 0, flops = rvx__flops_per_second[plan->options.isa];
-    for (int32_t s = 0; s < plan->step_count; s++) {
-        double work = plan->steps[s].cost.flops / flops;
-        double traffic = plan->steps[s].cost.bytes / rvx__bytes_per_second;
-        seconds += work > traffic ? work : traffic;
-    }
+    double seconds = 0;
+    for (int32_t s = 0; s < plan->step_count; s++)
+        seconds += rvx__cost_seconds(plan->steps[s].cost, plan->options.isa);
     return seconds / plan->options.threads;
 }
 

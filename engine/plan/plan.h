@@ -167,7 +167,8 @@ rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only);
 double rvx__plan_seconds(const rvx_plan *plan);
 /* Sustained work of one thread in a training step: measured with unet3d at 16 .. 256 channels. */
 extern const double rvx__flops_per_second[RVX_ISA_COUNT];
-extern const double rvx__bytes_per_second;
+/* Of one thread. */
+double rvx__cost_seconds(rvx_cost cost, rvx_isa isa);
 
 /* What stands in the arena at the step that needs most, and who holds it: tensors by the value that
  * lives there then, scratch by the node that works in it, parameters, their gradients and the
@@ -184,6 +185,13 @@ void rvx__plan_describe_peak(const rvx_plan *plan, char *text, int64_t text_byte
 
 /* ---- between the passes ------------------------------------------------------------------------
  */
+bool rvx__plan_is_asked_for(const rvx_plan *plan, int32_t value); /* as an output or a loss */
+/* The node that alone reads `value`, once; -1 where there is none or it is asked for. */
+int32_t rvx__plan_only_reader(const rvx_plan *plan, int32_t value);
+int rvx__residual_index(const rvx_op *op); /* the residual input of an op; -1 */
+/* Shapes of a node's inputs and outputs; absent ones are zero. */
+void rvx__node_shapes(const rvx_graph *graph, const rvx_node *node, rvx_shape in[RVX_IN_MAX],
+                      rvx_shape out[RVX_OUT_MAX]);
 void rvx__plan_fuse_heads(rvx_plan *plan);
 rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error);

@@ -1,4 +1,4 @@
-/* Pass 3: which values are kept for backward, and how the others come back. Owns: plan->recovery.
+/* Which values are kept for backward, and how the others come back. Owns: plan->recovery.
  *
  * Invariant: the values that are not kept, each pointing at what it is rebuilt from, form no cycle,
  * so that whatever backward asks for can be rebuilt, in any order. Tables of normalisations are
@@ -15,24 +15,14 @@ typedef struct deciding {
     rvx_plan *plan;
     rvx_graph *graph;
     uint8_t *visited; /* per value, for the search of cycles */
+    uint8_t *crosses; /* per value: read in another stage than it was made in */
 } deciding;
-
-static bool is_wanted(const rvx_plan *plan, int32_t value)
-{
-    for (int i = 0; i < plan->options.output_count; i++)
-        if (plan->options.outputs[i].index == value)
-            return true;
-    for (int i = 0; i < plan->options.loss_count; i++)
-        if (plan->options.losses[i].index == value)
-            return true;
-    return false;
-}
 
 /* Results that are worth rebuilding: activations, not statistics or tables. */
 static bool may_drop(const deciding *d, int32_t value)
 {
     const rvx_value_info *info = value < 0 ? NULL : &d->graph->values[value];
-    if (!info || info->kind != RVX_VALUE_RESULT || is_wanted(d->plan, value) ||
+    if (!info || info->kind != RVX_VALUE_RESULT || rvx__plan_is_asked_for(d->plan, value) ||
         d->plan->recovery[value].method != RVX_RECOVER_KEEP)
         return false;
     const rvx_op *op = d->graph->nodes[info->node].op;
@@ -111,8 +101,9 @@ static bool is_stream(const deciding *d, int32_t value)
     const rvx_node *node = &d->graph->nodes[info->node];
     if (node->op->flags & (RVX_OP_VIEW | RVX_OP_PERMUTES))
         return is_stream(d, node->in[0]);
-    if (node->op->residual_inputs)
-        return node->in_count > 3 && node->in[3] >= 0;
+    int residual = rvx__residual_index(node->op);
+    if (residual >= 0)
+        return node->in_count > residual && node->in[residual] >= 0;
     return node->op->inverse_inputs != 0;
 }
 
@@ -185,22 +176,18 @@ static bool same_stage(const rvx_node *a, const rvx_node *b)
 
 static void decide_checkpoint(deciding *d)
 {
-    uint8_t *crosses = calloc((size_t)d->graph->value_count, 1);
-    if (!crosses)
-        return; /* everything is kept: a larger plan, never a wrong one */
     for (int32_t n = 0; n < d->graph->node_count; n++) {
         const rvx_node *node = &d->graph->nodes[n];
         for (int i = 0; i < node->in_count && d->plan->needed[n]; i++) {
             int32_t value = i == 0 ? d->plan->load[n] : node->in[i];
             int32_t from = value < 0 ? -1 : d->graph->values[value].node;
             if (from >= 0 && !same_stage(node, &d->graph->nodes[from]))
-                crosses[value] = 1;
+                d->crosses[value] = 1;
         }
     }
     for (int32_t v = 0; v < d->graph->value_count; v++)
-        if (!crosses[v] && may_drop(d, v))
+        if (!d->crosses[v] && may_drop(d, v))
             drop(d, v, (rvx_recovery){.method = RVX_RECOVER_RERUN});
-    free(crosses);
 }
 
 /* ---- keeping some after all ---------------------------------------------------------------------
@@ -225,20 +212,14 @@ static double rank(const deciding *d, int32_t value)
     const rvx_recovery *r = &d->plan->recovery[value];
     bool inverts = r->method == RVX_RECOVER_INVERT;
     const rvx_node *node = &d->graph->nodes[inverts ? r->node : d->graph->values[value].node];
-    rvx_shape in[RVX_IN_MAX] = {{0}}, out[RVX_OUT_MAX] = {{0}};
-    for (int i = 0; i < node->in_count; i++)
-        if (node->in[i] >= 0)
-            in[i] = d->graph->values[node->in[i]].shape;
-    for (int i = 0; i < node->op->out_count; i++)
-        out[i] = d->graph->values[node->out[i]].shape;
+    rvx_shape in[RVX_IN_MAX], out[RVX_OUT_MAX];
+    rvx__node_shapes(d->graph, node, in, out);
     rvx_cost cost = {0, 0};
     if (node->op->cost && !(node->op->flags & RVX_OP_VIEW))
         cost = node->op->cost(inverts ? RVX_INVERSE : RVX_FORWARD, in, out, &node->params);
-    double work = cost.flops / rvx__flops_per_second[d->plan->options.isa];
-    double traffic = cost.bytes / rvx__bytes_per_second;
     double bytes = (double)(rvx__shape_count(d->graph->values[value].shape) *
                             rvx__dtype_bytes(d->graph->values[value].dtype));
-    return (work > traffic ? work : traffic) / bytes;
+    return rvx__cost_seconds(cost, d->plan->options.isa) / bytes;
 }
 
 static rvx_status keep_some(deciding *d, rvx_error *error)
@@ -271,9 +252,11 @@ rvx_status rvx__plan_policy(rvx_plan *plan, rvx_error *error)
     size_t count = (size_t)plan->graph->value_count;
     plan->recovery = calloc(count + 1, sizeof *plan->recovery);
     d.visited = malloc(count + 1);
+    d.crosses = calloc(count + 1, 1);
     plan->exact = true;
-    if (!plan->recovery || !d.visited) {
+    if (!plan->recovery || !d.visited || !d.crosses) {
         free(d.visited);
+        free(d.crosses);
         return rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
     }
     if (plan->options.loss_count > 0 && plan->options.policy == RVX_POLICY_REVERSIBLE)
@@ -281,5 +264,6 @@ rvx_status rvx__plan_policy(rvx_plan *plan, rvx_error *error)
     if (plan->options.loss_count > 0 && plan->options.policy == RVX_POLICY_CHECKPOINT)
         decide_checkpoint(&d);
     free(d.visited);
+    free(d.crosses);
     return keep_some(&d, error);
 }

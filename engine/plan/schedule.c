@@ -1,4 +1,4 @@
-/* Pass 3: the order of work. Forward steps in graph order, then backward steps in reverse order.
+/* The order of work. Forward steps in graph order, then backward steps in reverse order.
  * When a backward step reads a value that was not kept, the value is rebuilt first, as policy.c
  * decided. Every step names instances; where these lie is decided later. */
 #include "engine/plan/schedule.h"
