@@ -2,6 +2,8 @@
  * of a caller override the defaults of a data set, and how many steps fit a time. */
 #include "engine/plan/plan.h"
 #include "bindings/c/facade.h"
+#include "engine/run/cases.h"
+#include "engine/run/train_plan.h"
 #include "engine/volume/dataset.h"
 #include "engine/volume/fingerprint.h"
 #include "engine/volume/symmetry.h"
@@ -199,42 +201,24 @@ static rvx_status fold_apply(rvx_recipe *recipe, int fold, rvx_error *error)
     return RVX_OK;
 }
 
-/* FLOPs of one training step: of the very plan that will run. */
+/* FLOPs of one training step, without what a memory policy computes again. */
 static rvx_status step_flops(double *flops, const rvx_model *model, const rvx_recipe *recipe,
                              rvx_error *error)
 {
-    rvx_status status;
-    rvx_plan *plan = NULL;
-    rvx_model_config config;
-    rvx_value logits[RVX_STAGES_MAX] = {{0}};
-    int64_t size[3];
-    rvx_graph *graph = rvx__graph_create();
-    if (!graph)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a graph");
-    rvx__facade_model_config(&config, recipe);
-    RVX_TRY(rvx__model_config_check(&config, error));
-    for (int axis = 0; axis < 3; axis++) {
-        int64_t divisor = 1;
-        for (int i = 0; i < config.stage_count; i++)
-            divisor *= config.strides[i][2 - axis];
-        size[axis] = (recipe->patch.size[axis] + divisor - 1) / divisor * divisor;
-    }
-    rvx_shape shape = {recipe->patch.batch, size[2], size[1], size[0], config.in_channels};
-    rvx_value image = rvx__input(graph, "image", shape, RVX_F32);
-    int count = model->build(graph, image, &config, logits);
-    RVX_TRY(rvx__graph_status(graph, error));
-    rvx_supervision supervision = rvx__supervise(
-        graph, logits, count, (rvx_loss){.ignore_label = -1, .weight = 1, .smooth = 1e-5f});
-    RVX_TRY(rvx__graph_status(graph, error));
-    rvx_plan_options options = {.isa = rvx__isa_detect(), .threads = 1};
-    options.loss_count = supervision.count;
-    memcpy(options.losses, supervision.losses,
-           (size_t)supervision.count * sizeof *supervision.losses);
-    RVX_TRY(rvx__plan_create(&plan, graph, &options, error));
-    *flops = rvx__plan_cost(plan, false).flops;
-cleanup:
-    rvx__plan_free(plan);
-    rvx__graph_free(graph);
+    rvx_train_plan step = {0};
+    rvx_train_job job = {.recipe = recipe, .model = model, .threads = 1, .isa = rvx__isa_detect()};
+    const int64_t *size = recipe->patch.size;
+    int64_t patch[3];
+    rvx__facade_model_config(&job.config, recipe);
+    rvx_status status = rvx__model_config_check(&job.config, error);
+    if (status != RVX_OK)
+        return status;
+    rvx__patch_round(patch, recipe, (int64_t[]){size[2], size[1], size[0]});
+    status =
+        rvx__train_plan_step(&step, &job, RVX_POLICY_STORE, recipe->patch.batch, patch, 0, error);
+    if (status == RVX_OK)
+        *flops = rvx__plan_cost(step.plan, false).flops;
+    rvx__train_plan_free(&step);
     return status;
 }
 
