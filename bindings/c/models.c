@@ -168,7 +168,7 @@ static void print_row(rvx_text *text, const model_facts *facts)
     snprintf(output, sizeof output, "%lld x %lld x %lld x %lld x %lld", (long long)facts->output.n,
              (long long)facts->output.c, (long long)facts->output.d, (long long)facts->output.h,
              (long long)facts->output.w);
-    rvx__text_format(text, "%-10s %11lld %12.1f  %-26s  %2d -> %-3d  %s\n%-10s %s\n",
+    rvx__text_format(text, "%-13s %11lld %12.1f  %-26s  %2d -> %-4d  %s\n%-13s %s\n",
                      facts->model->name, (long long)facts->parameters, facts->flops_per_voxel / 1e3,
                      output, facts->config.in_channels, facts->config.classes, widths, "",
                      facts->model->summary);
@@ -189,7 +189,7 @@ rvx_status rvx_models(char **text, const rvx_models_options *given, rvx_error *e
     if (options.json)
         rvx__text_add(&out, "[");
     else
-        rvx__text_format(&out, "%-10s %11s %12s  %-26s  %-9s  %s\n", "name", "parameters",
+        rvx__text_format(&out, "%-13s %11s %12s  %-26s  %-10s  %s\n", "name", "parameters",
                          "kFLOP/voxel", "output n, classes, z, y, x", "in -> out", "widths");
     int64_t size[3];
     for (int axis = 0; axis < 3; axis++)
