@@ -16,7 +16,7 @@ RVX_DECLARE_KERNEL_AMX(rvx__conv_transpose_backward_parameters)
 
 /* Voxels of x that one job takes; packed weights are padded to the widest vector of any
  * instruction set. */
-enum { RVX__TRANSPOSE_PIECE_VOXELS = 240, RVX__TRANSPOSE_PAD = 16 };
+enum { RVX__TRANSPOSE_PIECE_VOXELS = 480, RVX__TRANSPOSE_PAD = 16 };
 
 /* Floats of the packed weights: taps * `inner` channels summed over * `outer` channels written. */
 static inline int64_t rvx__transpose_weight_floats(int64_t taps, int64_t inner, int64_t outer)

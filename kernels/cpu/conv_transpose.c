@@ -15,7 +15,7 @@
 
 /* Voxels of the register block when it is two vectors wide: for 32 registers or 16. */
 #if RVX_LANES == 16
-enum { BLOCK_VOXELS = 12 };
+enum { BLOCK_VOXELS = 8 };
 #else
 enum { BLOCK_VOXELS = 6 };
 #endif
@@ -229,8 +229,8 @@ static void block_pair(const block *b)
     int64_t m = 0;
     for (; m + BLOCK_VOXELS <= b->voxels; m += BLOCK_VOXELS)
         block_run(b, m, BLOCK_VOXELS, 2);
-    for (; m + BLOCK_VOXELS / 3 <= b->voxels; m += BLOCK_VOXELS / 3)
-        block_run(b, m, BLOCK_VOXELS / 3, 2);
+    for (; m + BLOCK_VOXELS / 2 <= b->voxels; m += BLOCK_VOXELS / 2)
+        block_run(b, m, BLOCK_VOXELS / 2, 2);
     for (; m < b->voxels; m++)
         block_run(b, m, 1, 2);
 }
@@ -240,8 +240,8 @@ static void block_single(const block *b)
     int64_t m = 0;
     for (; m + 2 * BLOCK_VOXELS <= b->voxels; m += 2 * BLOCK_VOXELS)
         block_run(b, m, 2 * BLOCK_VOXELS, 1);
-    for (; m + BLOCK_VOXELS / 3 <= b->voxels; m += BLOCK_VOXELS / 3)
-        block_run(b, m, BLOCK_VOXELS / 3, 1);
+    for (; m + BLOCK_VOXELS / 2 <= b->voxels; m += BLOCK_VOXELS / 2)
+        block_run(b, m, BLOCK_VOXELS / 2, 1);
     for (; m < b->voxels; m++)
         block_run(b, m, 1, 1);
 }
