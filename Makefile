@@ -12,7 +12,7 @@ CHECK_PACKAGES := clang-format clang-tidy
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -O3 -g -fPIC -fvisibility=hidden -fopenmp -I. -MMD -MP $(WARNINGS) $(CFLAGS)
-LIBS := -ljansson -lpng -lz -ldeflate -lm -lpthread
+LIBS := -ljansson -lpng -lz -ldeflate -lm -lpthread -ldl
 
 # ISO C forbids contraction by default; simd.h counts on a * b + c being one FMA.
 ISA_base := -ffp-contract=fast
@@ -59,10 +59,10 @@ demo: deps
 # Every tests/**/test_*.c and test_*.py, through prove (Test Anything Protocol).
 test: test-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all test-binaries
-	@REVOXEL=$(BUILD)/revoxel PYTHON=$(PYTHON) prove --exec tests/start $(TEST_BINARIES) $(TEST_SCRIPTS)
+	@REVOXEL=$(BUILD)/revoxel RVX_TEST_CUDA=$(BUILD)/librevoxel_cuda_emulated.so PYTHON=$(PYTHON) prove --exec tests/start $(TEST_BINARIES) $(TEST_SCRIPTS)
 
 .PHONY: test-binaries
-test-binaries: $(TEST_BINARIES)
+test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so
 
 all: $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(BUILD)/revoxel
 
@@ -73,6 +73,45 @@ $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
 $(BUILD)/librevoxel.so: $(LIBRARY_OBJECTS)
 	$(CC) $(CFLAGS) -shared -fopenmp -Wl,-soname,librevoxel.so.0 -o $@ $^ $(LIBS)
 	@ln -sf $(@F) $@.0
+
+# The CUDA backend is a library of its own, loaded at run time (kernels/cuda/plugin.h). Its kernels are
+# compiled twice from one source: by g++ for the emulation of kernels/cuda/emulate.h, which tests use,
+# and by nvcc where there is one.
+CUDA_SOURCES := $(filter-out kernels/cuda/device_gpu.cu,$(wildcard kernels/cuda/*.cu))
+EMULATED_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/%.emulated.o) $(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard kernels/cuda/*.cc))
+EMULATED_FLAGS := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -ffp-contract=off -fno-strict-aliasing \
+	-I. -MMD -MP -Wall -Wextra -Wshadow -Werror -Wno-unknown-pragmas -Wno-missing-field-initializers $(CFLAGS)
+
+$(BUILD)/kernels/cuda/%.emulated.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) -x c++ -c -o $@ $<
+
+$(BUILD)/kernels/cuda/%.emulated.o: kernels/cuda/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) -c -o $@ $<
+
+$(BUILD)/librevoxel_cuda_emulated.so: $(EMULATED_OBJECTS)
+	$(CXX) $(CFLAGS) -shared -o $@ $^
+
+# NVCC: the compiler; the machine code of sm_80 and of sm_90a (with what is Hopper's own), and PTX.
+NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall \
+	-gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_80,code=compute_80
+CUDA_OBJECTS := $(patsubst %.cu,$(BUILD)/%.cuda.o,$(wildcard kernels/cuda/*.cu)) $(BUILD)/kernels/cuda/fail.cuda.o
+
+$(BUILD)/kernels/cuda/%.cuda.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCC_FLAGS) -MMD -MF $(@:.o=.d) -Xptxas -v -c -o $@ $< 2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas); exit 1; }
+
+$(BUILD)/kernels/cuda/fail.cuda.o: kernels/cuda/fail.cc
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O2 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -I. -MMD -MP -c -o $@ $<
+
+$(BUILD)/librevoxel_cuda.so: $(CUDA_OBJECTS)
+	$(NVCC) -shared -cudart static -Xcompiler -fPIC -o $@ $^ -ldl
+
+.PHONY: cuda
+cuda: $(BUILD)/librevoxel_cuda.so
 
 $(BUILD)/revoxel: $(CLI_OBJECTS) $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS) -fopenmp -o $@ $^ $(LIBS)

@@ -51,4 +51,5 @@ const rvx_op rvx__op_add = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__add_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__add_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__add_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
 };

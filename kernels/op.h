@@ -4,7 +4,7 @@
  * A kernel gets one rvx_call and nothing else: tensors, parameters, a scratch block that was booked
  * at plan time and a thread count. It never allocates, prints, locks or fails. Its result does not
  * depend on the thread count: work is cut into pieces by shape alone, and partial sums are
- * combined in piece order.
+ * combined in piece order. Kernels of a GPU queue their work and return; the same rules hold.
  *
  * Fold. Where `call->fold.data` is set, the kernel must read in[0] as
  *     a = t >= 0 ? t : slope[c] * t,   t = in[0] * scale[c] + shift[c]
@@ -35,7 +35,8 @@ typedef enum rvx_isa {
     RVX_ISA_AVX2 = 1,
     RVX_ISA_AVX512 = 2,
     RVX_ISA_AMX = 3, /* AVX-512 with bf16, and matrix tiles */
-    RVX_ISA_COUNT
+    RVX_ISA_COUNT,
+    RVX_ISA_CUDA = RVX_ISA_COUNT /* no CPU: kernels of a GPU, kernels/cuda/plugin.h */
 } rvx_isa;
 
 /* The best instruction set that this processor has. On Linux this asks the system for the right to
@@ -89,6 +90,7 @@ typedef struct rvx_call {
     int64_t scratch_bytes;
     int threads;
     rvx_mode mode;
+    void *queue; /* RVX_ISA_CUDA: where the kernel queues its work */
 } rvx_call;
 
 typedef void (*rvx_kernel)(const rvx_call *call);
@@ -135,7 +137,15 @@ typedef struct rvx_op {
                        const rvx_op_params *params, int threads);
     /* CPU kernels by phase and instruction set; NULL cell: refused at plan time. */
     rvx_kernel cpu[RVX_PHASE_COUNT][RVX_ISA_COUNT];
+    /* The CUDA backend: bit RVX_CUDA_HAS(phase) where it has a kernel (in a library of its own,
+     * kernels/cuda/plugin.h, so that a plan for a GPU needs neither), and its scratch bytes, which
+     * do not depend on the GPU. NULL: none. */
+    uint32_t cuda;
+    int64_t (*cuda_scratch)(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                            const rvx_op_params *params);
 } rvx_op;
+
+#define RVX_CUDA_HAS(phase) (1u << (phase))
 
 enum {
     RVX_OP_FOLDS = 1u << 0,             /* honours call->fold on in[0] */

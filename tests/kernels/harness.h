@@ -11,6 +11,7 @@
 #include "kernels/op.h"
 #include "kernels/random.h"
 #include "tap.h"
+#include "tests/kernels/device.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -94,7 +95,7 @@ TEST_FUNCTION buffer buffer_make(rvx_shape shape, rvx_dtype dtype, int64_t extra
         return b;
     int64_t inside = rvx__shape_voxels(shape) * b.tensor.pitch * rvx__dtype_bytes(dtype);
     b.bytes = (inside + 63) / 64 * 64 + 2 * GUARD_BYTES;
-    b.base = aligned_alloc(64, (size_t)b.bytes);
+    b.base = device_allocate(b.bytes);
     if (!b.base)
         abort();
     memset(b.base, 0xFF, (size_t)b.bytes);
@@ -104,7 +105,7 @@ TEST_FUNCTION buffer buffer_make(rvx_shape shape, rvx_dtype dtype, int64_t extra
 
 TEST_FUNCTION void buffer_free(buffer *b)
 {
-    free(b->base);
+    device_free(b->base);
     *b = (buffer){0};
 }
 
@@ -354,7 +355,7 @@ TEST_FUNCTION rvx_tensor tensor_over(const rvx_tensor *t, rvx_shape shape)
 TEST_FUNCTION void run_phase(run *r, rvx_phase phase)
 {
     const rvx_op *op = r->suite->op;
-    rvx_kernel kernel = op->cpu[phase][r->options.isa];
+    rvx_kernel kernel = device_kernel(op, phase, r->options.isa);
     rvx_call call = call_make(r, phase);
     if (!kernel || !phase_wanted(&call, phase))
         return;
@@ -362,14 +363,13 @@ TEST_FUNCTION void run_phase(run *r, rvx_phase phase)
         call.out[0] = tensor_over(&r->in[0].tensor, r->out_shape[0]);
     if (phase == RVX_BACKWARD_DATA && r->options.backward_in_place)
         call.grad_in[0] = tensor_over(&r->grad_out[0].tensor, r->c->in[0]);
-    call.scratch_bytes =
-        op->scratch ? op->scratch(phase, r->c->in, r->out_shape, &r->c->params, r->options.threads)
-                    : 0;
+    call.scratch_bytes = device_scratch(op, phase, r->c->in, r->out_shape, &r->c->params,
+                                        r->options.threads, r->options.isa);
     buffer scratch = {0};
     if (call.scratch_bytes > 0)
         scratch = buffer_make((rvx_shape){1, 1, 1, 1, call.scratch_bytes}, RVX_U8, 0);
     call.scratch = scratch.tensor.data;
-    kernel(&call);
+    device_run(kernel, &call, r->options.isa);
     r->intact = r->intact && buffer_intact(&scratch) && buffer_intact(&r->fold);
     for (int i = 0; i < RVX_IN_MAX; i++)
         r->intact = r->intact && buffer_intact(&r->in[i]) && buffer_intact(&r->grad_in[i]);

@@ -1,0 +1,38 @@
+/* What plugin.h promises of devices, memory and queues. Owns nothing: device_gpu.cu implements it
+ * on CUDA's runtime, device_emulated.cc in ordinary memory, update.cu the optimiser for both. */
+#ifndef RVX_CUDA_DEVICE_H
+#define RVX_CUDA_DEVICE_H
+
+#include "kernels/cuda/plugin.h"
+
+namespace rvx
+{
+/* As rvx__fail: the plug-in needs no symbol of the library that loads it. */
+rvx_status fail(rvx_error *error, rvx_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+rvx_status device_count(int *count, rvx_error *error);
+rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error);
+void device_close(rvx_cuda_device *device);
+rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error);
+void *device_queue(rvx_cuda_device *device);
+rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
+rvx_status allocate_host(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
+rvx_status allocate_shared(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
+void release(rvx_cuda_device *device, void *memory);
+void release_host(rvx_cuda_device *device, void *memory);
+void upload(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes);
+void download(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes);
+void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes);
+rvx_status synchronize(rvx_cuda_device *device, rvx_error *error);
+void square_sum(rvx_cuda_device *device, double *device_sum, const float *device_x, int64_t count,
+                void *device_scratch);
+void update(rvx_cuda_device *device, const rvx_cuda_update *update);
+rvx_status record_begin(rvx_cuda_device *device, rvx_error *error);
+rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *error);
+void record_play(rvx_cuda_device *device, void *recording);
+void record_free(rvx_cuda_device *device, void *recording);
+void range_push(const char *name);
+void range_pop(void);
+} // namespace rvx
+
+#endif

@@ -1,0 +1,179 @@
+/* Devices, memory and recordings on CUDA's runtime: see device.h. */
+#include "kernels/cuda/device.h"
+
+#include <cuda_runtime.h>
+#include <new>
+#include <nvtx3/nvToolsExt.h>
+#include <string.h>
+
+struct rvx_cuda_device {
+    int index;
+    cudaStream_t queue;
+    cudaError_t failed; /* the first failure of a queued call since synchronize */
+};
+
+namespace rvx
+{
+static rvx_status report(rvx_error *error, cudaError_t code, const char *doing)
+{
+    if (code == cudaSuccess)
+        return RVX_OK;
+    rvx_status status =
+        code == cudaErrorMemoryAllocation ? RVX_ERROR_MEMORY : RVX_ERROR_UNSUPPORTED;
+    return fail(error, status, "cuda: %s: %s (%s)", doing, cudaGetErrorString(code),
+                cudaGetErrorName(code));
+}
+
+static void keep(rvx_cuda_device *device, cudaError_t code)
+{
+    if (device->failed == cudaSuccess)
+        device->failed = code;
+}
+
+rvx_status device_count(int *count, rvx_error *error)
+{
+    cudaError_t code = cudaGetDeviceCount(count);
+    if (code != cudaSuccess)
+        *count = 0;
+    if (code == cudaErrorNoDevice)
+        return RVX_OK;
+    return report(error, code, "no usable GPU");
+}
+
+rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
+{
+    int count;
+    *device = nullptr;
+    rvx_status status = device_count(&count, error);
+    if (status != RVX_OK)
+        return status;
+    if (index < 0 || index >= count)
+        return fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: this machine has %d GPU%s", index, count,
+                    count == 1 ? "" : "s");
+    rvx_cuda_device *made = new (std::nothrow) rvx_cuda_device();
+    if (!made)
+        return fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
+    made->index = index;
+    cudaError_t code = cudaSetDevice(index);
+    if (code == cudaSuccess)
+        code = cudaStreamCreateWithFlags(&made->queue, cudaStreamNonBlocking);
+    if (code != cudaSuccess) {
+        delete made;
+        return report(error, code, "open");
+    }
+    *device = made;
+    return RVX_OK;
+}
+
+void device_close(rvx_cuda_device *device)
+{
+    if (!device)
+        return;
+    cudaStreamDestroy(device->queue);
+    delete device;
+}
+
+rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error)
+{
+    cudaDeviceProp properties;
+    size_t free_bytes, total_bytes;
+    *info = {};
+    cudaError_t code = cudaGetDeviceProperties(&properties, device->index);
+    if (code == cudaSuccess)
+        code = cudaMemGetInfo(&free_bytes, &total_bytes);
+    if (code == cudaSuccess)
+        code = cudaDriverGetVersion(&info->driver);
+    if (code == cudaSuccess)
+        code = cudaRuntimeGetVersion(&info->runtime);
+    if (code != cudaSuccess)
+        return report(error, code, "device properties");
+    strncpy(info->name, properties.name, sizeof info->name - 1);
+    info->major = properties.major;
+    info->minor = properties.minor;
+    info->multiprocessors = properties.multiProcessorCount;
+    info->memory_bytes = (int64_t)total_bytes;
+    info->free_bytes = (int64_t)free_bytes;
+    return RVX_OK;
+}
+
+void *device_queue(rvx_cuda_device *device) { return device->queue; }
+
+rvx_status allocate(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+{
+    return report(error, cudaMalloc(memory, (size_t)bytes), "allocate device memory");
+}
+
+rvx_status allocate_host(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+{
+    return report(error, cudaMallocHost(memory, (size_t)bytes), "allocate pinned memory");
+}
+
+rvx_status allocate_shared(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+{
+    return report(error, cudaMallocManaged(memory, (size_t)bytes), "allocate managed memory");
+}
+
+void release(rvx_cuda_device *, void *memory) { cudaFree(memory); }
+void release_host(rvx_cuda_device *, void *memory) { cudaFreeHost(memory); }
+
+void upload(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
+{
+    keep(device,
+         cudaMemcpyAsync(device_to, from, (size_t)bytes, cudaMemcpyHostToDevice, device->queue));
+}
+
+void download(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes)
+{
+    keep(device,
+         cudaMemcpyAsync(to, device_from, (size_t)bytes, cudaMemcpyDeviceToHost, device->queue));
+}
+
+void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
+{
+    keep(device, cudaMemsetAsync(device_to, byte, (size_t)bytes, device->queue));
+}
+
+rvx_status synchronize(rvx_cuda_device *device, rvx_error *error)
+{
+    keep(device, cudaGetLastError()); /* launches that were refused */
+    keep(device, cudaStreamSynchronize(device->queue));
+    cudaError_t code = device->failed;
+    device->failed = cudaSuccess;
+    return report(error, code, "run");
+}
+
+rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)
+{
+    return report(error, cudaStreamBeginCapture(device->queue, cudaStreamCaptureModeThreadLocal),
+                  "begin a recording");
+}
+
+rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *error)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t made;
+    *recording = nullptr;
+    cudaError_t code = cudaStreamEndCapture(device->queue, &graph);
+    if (code == cudaSuccess) {
+        code = cudaGraphInstantiate(&made, graph, 0);
+        cudaGraphDestroy(graph);
+    }
+    if (code == cudaSuccess)
+        *recording = made;
+    return report(error, code, "end a recording");
+}
+
+void record_play(rvx_cuda_device *device, void *recording)
+{
+    keep(device, cudaGraphLaunch(static_cast<cudaGraphExec_t>(recording), device->queue));
+}
+
+void record_free(rvx_cuda_device *, void *recording)
+{
+    if (recording)
+        cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(recording));
+}
+
+void range_push(const char *name) { nvtxRangePushA(name); }
+void range_pop(void) { nvtxRangePop(); }
+} // namespace rvx

@@ -1,0 +1,107 @@
+/* Every kernel of the CUDA backend on every case of its op, beside the CPU's plainest kernel: f32
+ * to the tolerance of the case, bf16 to one rounding more; slices, folds, added gradients, in
+ * place; the same bits twice. On a GPU or in the emulation: see tests/kernels/device.h. */
+#include "tests/kernels/cases.h"
+
+/* Largest difference over the largest number of its group, in tolerances. */
+static double distance(const run *got, const run *want, const rvx_tensor *a, const rvx_tensor *b,
+                       bool gradient, int index)
+{
+    double allowed = 2 * run_tolerance(want, gradient, index);
+    if (a->dtype == RVX_BF16 || b->dtype == RVX_BF16 || got->options.bf16_in)
+        allowed += 0x1p-8; /* a number between two of bf16 may go either way */
+    double *values = doubles_of(b);
+    double worst =
+        misfit(a, values, gradient ? SCALE_TENSOR : got->suite->scale_out[index], allowed);
+    free(values);
+    return worst;
+}
+
+static double farthest(const run *got, const run *want)
+{
+    double worst = 0;
+    for (int i = 0; i < got->suite->op->out_count; i++)
+        if (got->out[i].base)
+            worst = fmax(worst,
+                         distance(got, want, &got->out[i].tensor, &want->out[i].tensor, false, i));
+    if (got->options.backward_in_place) {
+        const rvx_tensor a = tensor_over(&got->grad_out[0].tensor, got->c->in[0]);
+        const rvx_tensor b = tensor_over(&want->grad_out[0].tensor, got->c->in[0]);
+        worst = fmax(worst, distance(got, want, &a, &b, true, 0));
+    }
+    for (int i = got->options.backward_in_place; i < RVX_IN_MAX; i++)
+        if (got->grad_in[i].base)
+            worst = fmax(worst, distance(got, want, &got->grad_in[i].tensor,
+                                         &want->grad_in[i].tensor, true, i));
+    return worst;
+}
+
+static void check(const test_suite *s, const test_case *c, run_options options, const char *what)
+{
+    run got, again, want;
+    options.isa = RVX_ISA_CUDA;
+    run_make(&got, s, c, options);
+    run_all(&got);
+    run_make(&again, s, c, options);
+    run_all(&again);
+    options.isa = RVX_ISA_BASE;
+    run_make(&want, s, c, options);
+    run_all(&want);
+    double worst = farthest(&got, &want);
+    tap_ok(worst <= 1, "%s/%s, %s: equals the CPU (%.2f tolerances)", s->op->name, c->name, what,
+           worst);
+    tap_ok(got.intact, "%s/%s, %s: nothing else is written", s->op->name, c->name, what);
+    tap_ok(run_same_bits(&got, &again), "%s/%s, %s: the same bits twice", s->op->name, c->name,
+           what);
+    run_free(&got);
+    run_free(&again);
+    run_free(&want);
+}
+
+static void case_check(const test_suite *s, const test_case *c)
+{
+    const uint32_t all = (1u << RVX_IN_MAX) - 1;
+    check(s, c, (run_options){.threads = 1}, "f32");
+    check(s, c, (run_options){.threads = 1, .extra_pitch = 3, .accumulate = all}, "slices, added");
+    if (s->op->flags & RVX_OP_FOLDS)
+        check(s, c, (run_options){.threads = 1, .fold = true}, "fold");
+    if (s->op->flags & RVX_OP_BACKWARD_IN_PLACE)
+        check(s, c, (run_options){.threads = 1, .backward_in_place = true}, "in place");
+    if (!(s->op->flags & RVX_OP_BF16))
+        return;
+    const run_options bf16 = {.threads = 1, .bf16_in = s->pitched_in, .bf16_out = s->pitched_out};
+    run_options options = bf16;
+    check(s, c, options, "bf16");
+    options.extra_pitch = 8;
+    options.accumulate = all;
+    options.fold = (s->op->flags & RVX_OP_FOLDS) != 0;
+    check(s, c, options, "bf16 slices, added");
+    options = bf16;
+    options.bf16_out = 0;
+    check(s, c, options, "bf16 to f32");
+}
+
+/* The plug-in has exactly the kernels that the rows promise. */
+static void rows_check(void)
+{
+    for (int i = 0; rvx__ops[i]; i++)
+        for (int phase = 0; phase < RVX_PHASE_COUNT; phase++) {
+            bool promised = rvx__ops[i]->cuda & RVX_CUDA_HAS(phase);
+            bool there = device_interface->kernel(rvx__ops[i]->name, (rvx_phase)phase) != NULL;
+            tap_ok(promised == there, "%s, phase %d: the row %s a kernel", rvx__ops[i]->name, phase,
+                   promised ? "promises" : "does not promise");
+        }
+}
+
+/* With an argument: that op only. */
+int main(int argc, char **argv)
+{
+    if (!tap_ok(device_use(), "the CUDA backend is there"))
+        return tap_done();
+    rows_check();
+    for (int i = 0; i < CASE_COUNT(suites); i++)
+        for (int j = 0; j < suites[i]->case_count; j++)
+            if (suites[i]->op->cuda && (argc < 2 || strcmp(argv[1], suites[i]->op->name) == 0))
+                case_check(suites[i], &suites[i]->cases[j]);
+    return tap_done();
+}
