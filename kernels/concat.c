@@ -52,4 +52,5 @@ const rvx_op rvx__op_concat = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__concat_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__concat_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__concat_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
 };

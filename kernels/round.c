@@ -37,4 +37,5 @@ const rvx_op rvx__op_round = {
     .cost = round_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__round_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__round_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
 };

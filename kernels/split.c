@@ -45,4 +45,5 @@ const rvx_op rvx__op_split = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__split_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__split_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__split_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
 };

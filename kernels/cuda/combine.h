@@ -7,6 +7,15 @@
 
 namespace rvx
 {
+/* Channels first .. first + count of a tensor. */
+inline rvx_tensor channels_of(const rvx_tensor &t, int64_t first, int64_t count)
+{
+    rvx_tensor part = t;
+    part.data = t.data ? static_cast<char *>(t.data) + first * rvx__dtype_bytes(t.dtype) : nullptr;
+    part.shape.c = count;
+    return part;
+}
+
 enum Combine {
     COPY,      /* y = a */
     ZERO,      /* y = 0 */
