@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Then only what lies in its memory counts: cases do not. */
+static bool on_gpu(const rvx_subject *subject) { return subject->job.isa == RVX_ISA_CUDA; }
+
 /* Size on the network's grid, d, h, w. */
 static rvx_status case_size(int64_t out[3], const rvx_recipe *recipe, const char *image,
                             rvx_error *error)
@@ -61,6 +64,8 @@ static rvx_status add_validation(int64_t *bytes, const rvx_subject *subject, con
     for (int64_t i = 0; i < count && status == RVX_OK; i++) {
         const rvx_shape s = cases[i].shape;
         int64_t needed = rvx__inference_bytes(inference, (int64_t[]){s.d, s.h, s.w});
+        if (on_gpu(subject)) /* which has the network, not the slices under construction */
+            needed = rvx__inference_arena_bytes(inference);
         most = needed > most ? needed : most;
     }
     rvx__inference_free(inference);
@@ -90,9 +95,9 @@ rvx_status rvx__memory_held(int64_t *bytes, rvx_subject *subject, const char *pa
     RVX_TRY(rvx__recipe_split(&train, &validation, &subject->recipe, &all, splits, error));
     RVX_TRY(shapes_find(cases, &train, dataset, &subject->recipe, error));
     rvx__patch_find(patch, &subject->recipe, cases, train.count);
-    *bytes = rvx__cases_bytes(cases, train.count);
+    *bytes = on_gpu(subject) ? 0 : rvx__cases_bytes(cases, train.count);
     RVX_TRY(shapes_find(cases, &validation, dataset, &subject->recipe, error));
-    *bytes += rvx__cases_bytes(cases, validation.count);
+    *bytes += on_gpu(subject) ? 0 : rvx__cases_bytes(cases, validation.count);
     RVX_TRY(add_validation(bytes, subject, patch, cases, validation.count, error));
     if (subject->recipe.patch.whole && !subject->size[0])
         for (int axis = 0; axis < 3; axis++)

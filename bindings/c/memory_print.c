@@ -9,6 +9,8 @@ enum { LIVE_SHOWN = 6 };
 static const char *const stream_words[] = {"i16", "f32", "bf16"};
 static const char *const storage_words[] = {"f32", "bf16"};
 
+static bool on_gpu(const rvx_subject *subject) { return subject->job.isa == RVX_ISA_CUDA; }
+
 /* ---- JSON -------------------------------------------------------------------------------------
  */
 
@@ -47,7 +49,8 @@ static void json_row(rvx_text *out, const rvx_memory_table *table, const rvx_mem
     rvx__text_format(out, ", \"batch\": %lld, \"storage\": \"%s\", \"streams\": \"%s\"",
                      (long long)recipe->patch.batch, storage_words[recipe->memory.storage],
                      stream_words[recipe->memory.streams]);
-    rvx__text_format(out, ", \"held_bytes\": %lld", (long long)table->held_bytes);
+    rvx__text_format(out, ", \"device\": \"%s\", \"held_bytes\": %lld",
+                     on_gpu(subject) ? "cuda" : "cpu", (long long)table->held_bytes);
     if (table->budget_bytes) {
         rvx__text_format(out, ", \"budget_bytes\": %lld, \"fits\": %s",
                          (long long)table->budget_bytes, row->fits ? "true" : "false");
@@ -87,14 +90,15 @@ static void print_head(rvx_text *out, const rvx_memory_table *table, const rvx_s
     char size[64], bytes[32];
     const rvx_recipe *recipe = &subject->recipe;
     rvx__text_format(
-        out, "One training step of %s on %s voxels, batch %lld, storage %s, streams %s",
+        out, "One training step of %s on %s voxels, batch %lld, storage %s, streams %s%s",
         subject->job.model->name, size_text(size, table->size), (long long)recipe->patch.batch,
-        storage_words[recipe->memory.storage], stream_words[recipe->memory.streams]);
+        storage_words[recipe->memory.storage], stream_words[recipe->memory.streams],
+        on_gpu(subject) ? ", on a GPU (times predicted, not measured)" : "");
     if (table->budget_bytes)
         rvx__text_format(out, "; budget %s", bytes_text(bytes, table->budget_bytes));
     if (table->held_bytes)
-        rvx__text_format(out, "; %s beside it for cases and validation",
-                         bytes_text(bytes, table->held_bytes));
+        rvx__text_format(out, "; %s beside it for %svalidation",
+                         bytes_text(bytes, table->held_bytes), on_gpu(subject) ? "" : "cases and ");
     rvx__text_format(out, "\n\n%-11s %12s %16s %6s  %s%s\n", "policy", "peak", "recompute GFLOP",
                      "time", "exact", table->budget_bytes ? "  fits  largest that fits" : "");
 }

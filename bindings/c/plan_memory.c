@@ -212,7 +212,8 @@ rvx_status rvx_plan_memory(char **text, const rvx_memory_options *given, rvx_err
                                              .streams = options.streams,
                                              .grid_log2 = options.grid_log2,
                                              .budget_bytes = options.budget_bytes},
-                                  .threads = options.threads};
+                                  .threads = options.threads,
+                                  .device = options.device};
     memcpy(wanted.size, options.size, sizeof wanted.size);
     RVX_TRY(rvx__subject_open(subject, &wanted, error));
     if (options.dataset)

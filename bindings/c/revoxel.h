@@ -176,6 +176,7 @@ typedef struct rvx_memory_options {
                              that fits: a cube, or in the proportions of `size` */
     int threads;
     int json;
+    const char *device; /* "cuda": as on a GPU, which need not be there; NULL: the CPU */
 } rvx_memory_options;
 
 /* What one training step takes under each memory policy, by planning it: nothing of that size is

@@ -4,6 +4,7 @@
 #include "bindings/c/model_file.h"
 #include "engine/run/cases.h"
 #include "engine/run/checkpoint.h"
+#include "engine/run/device.h"
 #include "models/models.h"
 
 #include <string.h>
@@ -114,7 +115,7 @@ rvx_status rvx__subject_open(rvx_subject *s, const rvx_subject_options *options,
     int threads = options->threads ? options->threads : (int)s->recipe.training.threads;
     s->job.recipe = &s->recipe;
     s->job.threads = rvx__facade_thread_count(threads);
-    s->job.isa = rvx__isa_detect();
+    status = rvx__device_isa(&s->job.isa, options->device, error);
 cleanup:
     return status;
 }

@@ -16,6 +16,7 @@ typedef struct rvx_subject_options {
     int64_t size[3]; /* x, y, z; 0: the plan's */
     rvx_memory_words memory;
     int threads;
+    const char *device; /* in the words of engine/run/device.h */
 } rvx_subject_options;
 
 typedef struct rvx_subject {

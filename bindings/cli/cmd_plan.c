@@ -7,7 +7,7 @@
 
 typedef struct plan_options {
     rvx_cli_plan plan;
-    const char *out;
+    const char *out, *device;
     int64_t size[3], in_channels, classes, depth, batch, threads;
     bool json;
 } plan_options;
@@ -31,6 +31,8 @@ static const rvx_cli_option options_table[] = {
     {name, value, help, kind, .offset = AT(plan.field), min, max, word, word_value},
 #include "bindings/cli/plan_options.def"
 #undef RVX_PLAN_OPTION
+    {"--device", "cpu|cuda", "what the table is for (default cpu); the GPU need not be there",
+     RVX_CLI_TEXT, .offset = AT(device)},
     {"--threads", "N", "cores that training will use (default: all)", RVX_CLI_INTEGER,
      .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
     {0}};
@@ -81,6 +83,7 @@ static int plan_network(const plan_options *options)
     memory.budget_bytes = options->plan.budget_bytes;
     memory.threads = (int)options->threads;
     memory.json = options->json;
+    memory.device = options->device;
     rvx_status status = rvx_plan_memory(&table, &memory, &error);
     return rvx__cli_finish(status, &error, table);
 }
@@ -102,6 +105,7 @@ static int plan_dataset(const plan_options *options, const char *dataset)
         memory.dataset = dataset;
         memory.threads = (int)options->threads;
         memory.json = options->json;
+        memory.device = options->device;
         status = rvx_plan_memory(&table, &memory, &error);
     }
     if (!options->out && !options->json && table) {

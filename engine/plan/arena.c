@@ -63,7 +63,7 @@ static bool add_scratch(rvx_plan *plan)
 }
 
 /* Parameters in one block, trained ones first, gradients and optimiser slots in blocks of the same
- * shape after it. */
+ * shape after it, then what the engine keeps on a device. */
 static int64_t lay_persistent(rvx_plan *plan)
 {
     const rvx_graph *graph = plan->graph;
@@ -84,6 +84,12 @@ static int64_t lay_persistent(rvx_plan *plan)
     plan->slot_offset = 2 * plan->parameter_bytes;
     int64_t next = training ? (2 + plan->options.optimizer_slots) * plan->parameter_bytes
                             : plan->parameter_bytes;
+    plan->control_offset = next;
+    if (plan->options.isa == RVX_ISA_CUDA)
+        plan->control_bytes =
+            align((int64_t)sizeof(rvx_plan_control) + graph->node_count * (int64_t)sizeof(int64_t),
+                  ALIGNMENT);
+    next += plan->control_bytes;
     for (int32_t i = 0; i < plan->instance_count; i++) {
         const rvx_instance *instance = &plan->instances[i];
         if (!instance->persistent)

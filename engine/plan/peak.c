@@ -96,6 +96,7 @@ static void add_persistent(rvx_live *list, int32_t *count, const rvx_plan *plan)
     add(list, count, "parameters", plan->parameter_bytes);
     add(list, count, "gradients of the parameters", training * plan->parameter_bytes);
     add(list, count, "optimiser", training * plan->options.optimizer_slots * plan->parameter_bytes);
+    add(list, count, "sums and counters", plan->control_bytes);
     for (int32_t i = 0; i < plan->instance_count; i++) {
         const rvx_instance *instance = &plan->instances[i];
         if (!instance->persistent)
@@ -114,7 +115,7 @@ rvx_status rvx__plan_live(rvx_live **out, int32_t *count, const rvx_plan *plan, 
 {
     *count = 0;
     rvx_live *list = *out =
-        malloc((size_t)(plan->buffer_count + plan->instance_count + 5) * sizeof *list);
+        malloc((size_t)(plan->buffer_count + plan->instance_count + 6) * sizeof *list);
     if (!list)
         return rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
     add_persistent(list, count, plan);

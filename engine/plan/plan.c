@@ -88,8 +88,32 @@ static rvx_status check_storage(const rvx_plan *plan, const rvx_step *step, cons
     return RVX_OK;
 }
 
-/* The best kernel that this instruction set has; an op without one is refused here, not at run
- * time. */
+static const char *const phase_names[RVX_PHASE_COUNT] = {"forward", "gradient of the parameters",
+                                                         "gradient of the data", "inverse"};
+
+/* The best kernel that this instruction set has; a GPU's stand in a library of their own, which is
+ * not asked here: the row tells. An op without one is refused now, not at run time. */
+static rvx_status choose_kernel(const rvx_plan *plan, rvx_step *step, const rvx_op *op,
+                                rvx_phase phase, rvx_error *error)
+{
+    bool cuda = plan->options.isa == RVX_ISA_CUDA;
+    for (int isa = (int)plan->options.isa; !cuda && isa >= 0 && !step->kernel; isa--)
+        step->kernel = op->cpu[phase][isa];
+    if (cuda ? (op->cuda & RVX_CUDA_HAS(phase)) != 0 : step->kernel != NULL)
+        return RVX_OK;
+    return rvx__fail(
+        error, RVX_ERROR_UNSUPPORTED, "plan: op '%s' of '%s' has no %s kernel for its %s phase",
+        op->name, plan->graph->nodes[step->node].name, cuda ? "CUDA" : "CPU", phase_names[phase]);
+}
+
+static int64_t scratch_bytes(const rvx_plan *plan, const rvx_step *step, const rvx_op *op,
+                             const rvx_shape *in, const rvx_shape *out)
+{
+    if (plan->options.isa == RVX_ISA_CUDA)
+        return op->cuda_scratch ? op->cuda_scratch(step->phase, in, out, step->params) : 0;
+    return op->scratch ? op->scratch(step->phase, in, out, step->params, plan->options.threads) : 0;
+}
+
 static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
 {
     for (int32_t s = 0; s < plan->step_count; s++) {
@@ -101,12 +125,9 @@ static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
         rvx_status status = check_storage(plan, step, op, error);
         if (status != RVX_OK)
             return status;
-        for (int isa = (int)plan->options.isa; isa >= 0 && !step->kernel; isa--)
-            step->kernel = op->cpu[phase][isa];
-        if (!step->kernel)
-            return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                             "plan: op '%s' of '%s' has no CPU kernel for phase %d", op->name,
-                             plan->graph->nodes[step->node].name, (int)phase);
+        status = choose_kernel(plan, step, op, phase, error);
+        if (status != RVX_OK)
+            return status;
         if (step->kind == RVX_STEP_GATHER)
             continue;
         rvx_shape in[RVX_IN_MAX] = {{0}}, out[RVX_OUT_MAX] = {{0}};
@@ -119,8 +140,7 @@ static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
         }
         if (op->cost)
             step->cost = op->cost(phase, in, out, step->params);
-        if (op->scratch)
-            step->scratch_bytes = op->scratch(phase, in, out, step->params, plan->options.threads);
+        step->scratch_bytes = scratch_bytes(plan, step, op, in, out);
     }
     return RVX_OK;
 }
@@ -223,7 +243,7 @@ double rvx__plan_seconds(const rvx_plan *plan)
     double seconds = 0;
     for (int32_t s = 0; s < plan->step_count; s++)
         seconds += rvx__cost_seconds(plan->steps[s].cost, plan->options.isa);
-    return seconds / plan->options.threads;
+    return plan->options.isa == RVX_ISA_CUDA ? seconds : seconds / plan->options.threads;
 }
 
 rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only)

@@ -21,6 +21,7 @@
 #define RVX_PLAN_H
 
 #include "engine/graph/graph.h"
+#include "kernels/cuda/plugin.h"
 
 /* What happens to values that backward reads.
  *   store       all are kept
@@ -53,8 +54,8 @@ enum { RVX_OUTPUTS_MAX = 16, RVX_OPTIMIZER_SLOTS_MAX = 3 };
 
 typedef struct rvx_plan_options {
     rvx_policy policy;
-    rvx_isa isa;
-    int threads;                        /* at least 1 */
+    rvx_isa isa;                        /* RVX_ISA_CUDA: kernels are found when it is run */
+    int threads;                        /* at least 1; of the CPU */
     rvx_value outputs[RVX_OUTPUTS_MAX]; /* readable after a run */
     int output_count;
     rvx_value losses[RVX_OUTPUTS_MAX]; /* scalars whose sum is differentiated; none: inference */
@@ -99,7 +100,7 @@ typedef struct rvx_step {
         grad_out[RVX_OUT_MAX]; /* instances */
     int32_t fold;
     uint32_t accumulate;
-    rvx_kernel kernel;
+    rvx_kernel kernel;      /* NULL: RVX_ISA_CUDA, or RVX_STEP_ZERO */
     int32_t scratch_buffer; /* -1: none */
     int64_t scratch_bytes;
     rvx_cost cost;
@@ -146,6 +147,8 @@ typedef struct rvx_plan {
     int64_t parameter_bytes;     /* every parameter padded to 64 bytes */
     int64_t trained_bytes;       /* the trained ones stand first: this much of the block */
     int64_t *parameter_position; /* per value: bytes from parameter_offset */
+    int64_t control_offset;      /* RVX_ISA_CUDA: what the engine itself keeps on a device, see */
+    int64_t control_bytes;       /* rvx_plan_control; else 0 */
     int32_t peak_step;
     int64_t
         peak_live_bytes; /* what any allocator would need; arena_bytes - this is fragmentation */
@@ -165,10 +168,18 @@ rvx_cost rvx__plan_cost(const rvx_plan *plan, bool rebuild_only);
 /* Predicted seconds of a step: per step the longer of its arithmetic and its memory traffic, at the
  * rates below. For comparing plans; a plan depends on nothing that the machine does meanwhile. */
 double rvx__plan_seconds(const rvx_plan *plan);
-/* Sustained work of one thread in a training step: measured with unet3d at 16 .. 256 channels. */
-extern const double rvx__flops_per_second[RVX_ISA_COUNT];
-/* Of one thread. */
+/* Sustained work of one thread in a training step: measured with unet3d at 16 .. 256 channels.
+ * RVX_ISA_CUDA: of a whole GPU, predicted for an H100; measured on none. */
+extern const double rvx__flops_per_second[RVX_ISA_COUNT + 1];
+/* Of one thread; RVX_ISA_CUDA: of the GPU. */
 double rvx__cost_seconds(rvx_cost cost, rvx_isa isa);
+
+/* RVX_ISA_CUDA: the part of the arena that no tensor has. */
+typedef struct rvx_plan_control {
+    double square_sum;                  /* of the gradients */
+    char reserved[RVX_CUDA_NORM_BYTES]; /* partial sums */
+    int64_t overflow[]; /* per node: values that did not fit a stream, in the pass at hand */
+} rvx_plan_control;
 
 /* What stands in the arena at the step that needs most, and who holds it: tensors by the value that
  * lives there then, scratch by the node that works in it, parameters, their gradients and the

@@ -279,6 +279,11 @@ static rvx_status emit(rvx_inference *inference, tiling *tiles, int64_t z, int64
     return status;
 }
 
+int64_t rvx__inference_arena_bytes(const rvx_inference *inference)
+{
+    return inference->plan->arena_bytes;
+}
+
 int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[3])
 {
     int64_t h = size[1] > inference->options.patch[1] ? size[1] : inference->options.patch[1];

@@ -58,7 +58,9 @@ bool rvx__inference_gives_labels(const rvx_inference *inference); /* options.lab
 /* Bytes of what rvx__inference_fill has written to when it returns, and of the parameters. */
 int64_t rvx__inference_fill_bytes(const rvx_inference *inference);
 
-/* Bytes that a run over a volume of that size holds, beyond the image itself. */
+/* Bytes of the network itself, and those that a run over a volume of that size holds, beyond the
+ * image itself. */
+int64_t rvx__inference_arena_bytes(const rvx_inference *inference);
 int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[3]);
 
 /* image: [d][h][w][channels] with size d, h, w. Smaller than the patch: padded with zeros around.
