@@ -101,7 +101,7 @@ typedef void (*rvx_kernel)(const rvx_call *call);
 
 typedef struct rvx_cost {
     double flops;
-    double bytes;
+    double bytes; /* moved. Rows count 4 an element; the planner knows what is stored */
 } rvx_cost;
 
 typedef enum rvx_phase {

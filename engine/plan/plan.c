@@ -138,8 +138,7 @@ static rvx_status choose_kernels(rvx_plan *plan, rvx_error *error)
             in[0] = in[1] = out[0] =
                 plan->graph->values[plan->instances[step->grad_in[0]].value].shape;
         }
-        if (op->cost)
-            step->cost = op->cost(phase, in, out, step->params);
+        step->cost = rvx__step_cost(plan, step, in, out);
         step->scratch_bytes = scratch_bytes(plan, step, op, in, out);
     }
     return RVX_OK;

@@ -203,6 +203,10 @@ int rvx__residual_index(const rvx_op *op); /* the residual input of an op; -1 */
 /* Shapes of a node's inputs and outputs; absent ones are zero. */
 void rvx__node_shapes(const rvx_graph *graph, const rvx_node *node, rvx_shape in[RVX_IN_MAX],
                       rvx_shape out[RVX_OUT_MAX]);
+/* Work of one phase of a node, of a step, with the bytes that its tensors are stored in. */
+rvx_cost rvx__node_cost(const rvx_graph *graph, const rvx_node *node, rvx_phase phase);
+rvx_cost rvx__step_cost(const rvx_plan *plan, const rvx_step *step, const rvx_shape *in,
+                        const rvx_shape *out);
 void rvx__plan_fuse_heads(rvx_plan *plan);
 rvx_status rvx__plan_fuse(rvx_plan *plan, rvx_error *error);
 rvx_status rvx__plan_fold(rvx_plan *plan, rvx_error *error);

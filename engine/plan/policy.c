@@ -212,11 +212,7 @@ static double rank(const deciding *d, int32_t value)
     const rvx_recovery *r = &d->plan->recovery[value];
     bool inverts = r->method == RVX_RECOVER_INVERT;
     const rvx_node *node = &d->graph->nodes[inverts ? r->node : d->graph->values[value].node];
-    rvx_shape in[RVX_IN_MAX], out[RVX_OUT_MAX];
-    rvx__node_shapes(d->graph, node, in, out);
-    rvx_cost cost = {0, 0};
-    if (node->op->cost && !(node->op->flags & RVX_OP_VIEW))
-        cost = node->op->cost(inverts ? RVX_INVERSE : RVX_FORWARD, in, out, &node->params);
+    rvx_cost cost = rvx__node_cost(d->graph, node, inverts ? RVX_INVERSE : RVX_FORWARD);
     double bytes = (double)(rvx__shape_count(d->graph->values[value].shape) *
                             rvx__dtype_bytes(d->graph->values[value].dtype));
     return rvx__cost_seconds(cost, d->plan->options.isa) / bytes;

@@ -47,6 +47,52 @@ void rvx__node_shapes(const rvx_graph *graph, const rvx_node *node, rvx_shape in
         out[i] = i < node->op->out_count ? graph->values[node->out[i]].shape : (rvx_shape){0};
 }
 
+/* Rows count four bytes an element: scaled by what the tensors take that an op works on. */
+static rvx_cost stored(rvx_cost cost, double bytes, double elements)
+{
+    if (elements > 0)
+        cost.bytes *= bytes / (4 * elements);
+    return cost;
+}
+
+rvx_cost rvx__node_cost(const rvx_graph *graph, const rvx_node *node, rvx_phase phase)
+{
+    rvx_shape in[RVX_IN_MAX], out[RVX_OUT_MAX];
+    double bytes = 0, elements = 0;
+    if (!node->op->cost || node->op->flags & RVX_OP_VIEW)
+        return (rvx_cost){0, 0};
+    rvx__node_shapes(graph, node, in, out);
+    for (int i = 0; i < node->in_count + node->op->out_count; i++) {
+        int32_t v = i < node->in_count ? node->in[i] : node->out[i - node->in_count];
+        if (v < 0)
+            continue;
+        double count = (double)rvx__shape_count(graph->values[v].shape);
+        elements += count;
+        bytes += count * (double)rvx__dtype_bytes(graph->values[v].dtype);
+    }
+    return stored(node->op->cost(phase, in, out, &node->params), bytes, elements);
+}
+
+rvx_cost rvx__step_cost(const rvx_plan *plan, const rvx_step *step, const rvx_shape *in,
+                        const rvx_shape *out)
+{
+    const int32_t *const lists[] = {step->in, step->out, step->grad_in, step->grad_out};
+    static const int counts[] = {RVX_IN_MAX, RVX_OUT_MAX, RVX_IN_MAX, RVX_OUT_MAX};
+    double bytes = 0, elements = 0;
+    if (!step->op->cost)
+        return (rvx_cost){0, 0};
+    for (int list = 0; list < 4; list++)
+        for (int i = 0; i < counts[list]; i++) {
+            if (lists[list][i] < 0)
+                continue;
+            const rvx_instance *instance = &plan->instances[lists[list][i]];
+            double count = (double)rvx__shape_count(plan->graph->values[instance->value].shape);
+            elements += count;
+            bytes += count * (double)rvx__dtype_bytes(instance->dtype);
+        }
+    return stored(step->op->cost(step->phase, in, out, step->params), bytes, elements);
+}
+
 /* The last is a GPU's, and a prediction: half the rate that an H100's matrix units are known to
  * reach in bf16, and the rate at which its memory copies. No kernel of ours has run on one yet. */
 const double rvx__flops_per_second[RVX_ISA_COUNT + 1] = {4e9, 40e9, 90e9, 90e9, 4e14};

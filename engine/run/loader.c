@@ -81,6 +81,22 @@ static bool allocate(rvx_loader *loader, int64_t temporary_bytes, void *idle)
     return complete;
 }
 
+/* Bytes of the images of a batch, of its labels, and of what drawing takes beside them. */
+static int64_t batch_bytes(const rvx_recipe *recipe, const int64_t patch[3], rvx_dtype dtype,
+                           int64_t *voxels, int64_t *temporary)
+{
+    *voxels = recipe->patch.batch * patch[0] * patch[1] * patch[2];
+    *temporary = rvx__sample_temporary_floats(recipe, patch) * (int64_t)sizeof(float);
+    return *voxels * recipe->network.in_channels * rvx__dtype_bytes(dtype);
+}
+
+int64_t rvx__loader_bytes_ahead(const rvx_recipe *recipe, const int64_t patch[3], rvx_dtype dtype)
+{
+    int64_t voxels, temporary, image = batch_bytes(recipe, patch, dtype, &voxels, &temporary);
+    int64_t threaded = temporary + BATCHES * (image + voxels);
+    return recipe->patch.whole && threaded > WHOLE_BYTES_MAX ? 0 : threaded;
+}
+
 rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *o, rvx_error *error)
 {
     *loader = NULL;
@@ -97,11 +113,10 @@ rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *o, 
                                   .threads = 1};
     made->step = o->first_step;
     made->count = o->recipe->patch.batch;
-    made->voxels = made->count * o->patch[0] * o->patch[1] * o->patch[2];
-    made->image_bytes = made->voxels * o->recipe->network.in_channels * rvx__dtype_bytes(o->dtype);
-    int64_t temporary = rvx__sample_temporary_floats(o->recipe, o->patch) * (int64_t)sizeof(float);
-    int64_t threaded = temporary + BATCHES * (made->image_bytes + made->voxels);
-    made->threaded = !o->recipe->patch.whole || threaded <= WHOLE_BYTES_MAX;
+    int64_t temporary;
+    made->image_bytes = batch_bytes(o->recipe, o->patch, o->dtype, &made->voxels, &temporary);
+    int64_t threaded = rvx__loader_bytes_ahead(o->recipe, o->patch, o->dtype);
+    made->threaded = threaded > 0;
     bool idle = !made->threaded && o->idle && o->idle_bytes >= temporary;
     if (!made->threaded)
         made->sampler.threads = o->threads;

@@ -29,6 +29,8 @@ rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *opt
 void rvx__loader_next(rvx_loader *loader, void *image, uint8_t *labels);
 /* Targets of a coarser grid: nearest voxel with half-pixel centres, as nnU-Net samples them. */
 void rvx__labels_shrink(rvx_tensor out, const rvx_tensor *fine);
+/* What a loader will hold that draws ahead of time; 0 where it draws between the steps. */
+int64_t rvx__loader_bytes_ahead(const rvx_recipe *recipe, const int64_t patch[3], rvx_dtype dtype);
 /* What the loader itself holds. */
 int64_t rvx__loader_bytes(const rvx_loader *loader);
 double rvx__loader_wait_seconds(const rvx_loader *loader); /* spent waiting so far */

@@ -156,6 +156,9 @@ static rvx_status build_session(trainer *t, rvx_error *error)
     int64_t held = rvx__cases_bytes(t->cases, t->train_names.count) +
                    rvx__cases_bytes(t->validation_cases, t->validation_names.count);
     rvx__patch_find(t->patch, t->recipe, t->cases, t->train_names.count);
+    /* A step that does not fit is refused with advice before anything is allocated. */
+    RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
+    rvx__train_plan_free(&t->step_plan);
     RVX_TRY(build_validation(t, &held, error));
     RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
     RVX_TRY(rvx__session_create(&t->session, t->step_plan.plan, error));

@@ -1,5 +1,7 @@
 /* Planning a training step: see train_plan.h. */
 #include "engine/run/train_plan.h"
+#include "engine/base/machine.h"
+#include "engine/run/loader.h"
 #include "engine/run/optimizer.h"
 
 #include <stdio.h>
@@ -96,11 +98,26 @@ rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, r
 
 static double mebibytes(int64_t bytes) { return (double)bytes / 0x1p20; }
 
+/* What a run may take: what the plan says, else what the machine has. 0: not known here, as the
+ * step is done elsewhere. */
+static int64_t run_budget(const rvx_train_job *job)
+{
+    int64_t budget = job->recipe->memory.budget_bytes;
+    return budget || job->isa == RVX_ISA_CUDA ? budget : rvx__machine_memory();
+}
+
 /* What remains for the step; 0 where there is no budget. */
 static int64_t step_budget(const rvx_train_job *job, int64_t held_bytes)
 {
-    int64_t budget = job->recipe->memory.budget_bytes;
+    int64_t budget = run_budget(job);
     return budget == 0 ? 0 : budget > held_bytes ? budget - held_bytes : 1;
+}
+
+/* With the samples that the loader draws ahead. */
+static int64_t beside_step(const rvx_train_job *job, const int64_t patch[3], int64_t held_bytes)
+{
+    return held_bytes +
+           rvx__loader_bytes_ahead(job->recipe, patch, (rvx_dtype)job->recipe->memory.storage);
 }
 
 /* A change to the plan that is tried. */
@@ -114,13 +131,14 @@ typedef struct trial {
 static bool fits(trial *t, const rvx_train_job *job, int64_t held_bytes)
 {
     rvx_train_plan plan;
-    int64_t budget = step_budget(job, held_bytes);
-    if (rvx__train_plan_step(&plan, job, t->policy, t->batch, t->patch, budget, NULL) != RVX_OK)
+    int64_t beside = beside_step(job, t->patch, held_bytes);
+    if (rvx__train_plan_step(&plan, job, t->policy, t->batch, t->patch, step_budget(job, beside),
+                             NULL) != RVX_OK)
         return false;
-    t->needed_bytes = plan.plan->arena_bytes + held_bytes;
+    t->needed_bytes = plan.plan->arena_bytes + beside;
     t->taken = plan.plan->options.policy;
     rvx__train_plan_free(&plan);
-    return t->needed_bytes <= job->recipe->memory.budget_bytes;
+    return t->needed_bytes <= run_budget(job);
 }
 
 /* Axis edges times eighths / 8, rounded down to what the network divides. False where the last
@@ -181,20 +199,22 @@ rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
 {
     char tensors[512], advice[256];
     *out = (rvx_train_plan){0};
-    int64_t budget = job->recipe->memory.budget_bytes;
+    int64_t budget = run_budget(job), beside = beside_step(job, patch, held_bytes);
     rvx_status status =
         rvx__train_plan_step(out, job, rvx__train_plan_policy(job->recipe),
-                             job->recipe->patch.batch, patch, step_budget(job, held_bytes), error);
-    if (status != RVX_OK || budget == 0 || out->plan->arena_bytes + held_bytes <= budget)
+                             job->recipe->patch.batch, patch, step_budget(job, beside), error);
+    if (status != RVX_OK || budget == 0 || out->plan->arena_bytes + beside <= budget)
         return status;
     rvx__plan_describe_peak(out->plan, tensors, sizeof tensors, 4);
     advise(advice, sizeof advice, job, patch, held_bytes);
-    status =
-        rvx__fail(error, RVX_ERROR_MEMORY,
-                  "training needs %.1f MiB (%.1f for a step, %.1f for cases and validation), "
-                  "memory.budget_bytes is %.1f MiB; %s; largest in a step:\n%s",
-                  mebibytes(out->plan->arena_bytes + held_bytes), mebibytes(out->plan->arena_bytes),
-                  mebibytes(held_bytes), mebibytes(budget), advice, tensors);
+    status = rvx__fail(
+        error, RVX_ERROR_MEMORY,
+        "training needs %.1f MiB (%.1f for a step, %.1f for cases, samples and validation), "
+        "%s %.1f MiB; %s; largest in a step:\n%s",
+        mebibytes(out->plan->arena_bytes + beside), mebibytes(out->plan->arena_bytes),
+        mebibytes(beside),
+        job->recipe->memory.budget_bytes ? "memory.budget_bytes is" : "this machine has",
+        mebibytes(budget), advice, tensors);
     rvx__train_plan_free(out);
     return status;
 }

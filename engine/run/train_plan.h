@@ -1,6 +1,6 @@
 /* The graph and plan of a training step, and whether they fit. Owns: what counts against
- * memory.budget_bytes, and the advice when it is too little. Invariant: a run that would not fit is
- * refused before its first step. */
+ * memory.budget_bytes (0: against the memory of the machine), and the advice when it is too little.
+ * Invariant: a run that would not fit is refused before its first step. */
 #ifndef RVX_TRAIN_PLAN_H
 #define RVX_TRAIN_PLAN_H
 
@@ -16,9 +16,10 @@ typedef struct rvx_train_plan {
 } rvx_train_plan;
 
 /* Plans a step on samples of `patch` (d, h, w). held_bytes: what the run holds beside the step,
- * such as the cases and the network that validates; it counts against the budget. A plan that
- * exceeds the budget is refused with RVX_ERROR_MEMORY: how much is missing, the largest tensors and
- * what would fit. On failure nothing is held. */
+ * such as the cases and the network that validates, but for the samples that are drawn ahead: all
+ * of that counts against the budget. A plan that exceeds the budget is refused with
+ * RVX_ERROR_MEMORY: how much is missing, the largest tensors and what would fit. On failure nothing
+ * is held. */
 rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
                                   const int64_t patch[3], int64_t held_bytes, rvx_error *error);
 /* The plan of one step, whatever its size: for tables, checks and advice. `budget_bytes`, for the

@@ -154,4 +154,7 @@ refused("a policy that is not there", 1, ("memory expected auto", "'frugal'"), "
 refused("what would fit is a policy", 1, ('memory.policy "reversible"', "--memory reversible", "would fit"), "train",
         "data", "--model", "revnet3d-full", "--widths", "16,32", "--patch", "24x24x24", "--memory", "store", "--budget",
         "5.8MiB", "--out", "none")
+revoxel("plan", "data", "--patch", "1024x1024x1024", "--widths", "32,64", "--steps", "5", "--out", "huge.json")
+refused("without a budget: what the machine does not have", 1,
+        ("this machine has", "patch.size", "would fit", "largest in a step"), "train", "data", "--plan", "huge.json", "--out", "none")
 done()
