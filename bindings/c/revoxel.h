@@ -217,11 +217,11 @@ RVX_API rvx_status rvx_check(char **text, const char *target, const rvx_check_op
 typedef struct rvx_train_options {
     size_t struct_bytes;
     const char *plan; /* plan.json; NULL: made as rvx_plan_dataset does, from `settings` */
-    rvx_plan_settings settings; /* struct_bytes 0: defaults. Beside a plan, or where a run
-                                 * goes on: must not contradict the plan that is there */
-    int resume;                 /* go on from RUN's latest checkpoint, bit for bit */
-    int threads;                /* 0: the plan's, else all cores */
-    int no_validation_output;   /* leave out the final prediction of the validation cases */
+    const rvx_plan_settings *settings; /* NULL: defaults. Beside a plan, or where a run goes on:
+                                        * must not contradict the plan that is there */
+    int resume;                        /* go on from RUN's latest checkpoint, bit for bit */
+    int threads;                       /* 0: the plan's, else all cores */
+    int no_validation_output;          /* leave out the final prediction of the validation cases */
     rvx_progress_callback progress;
     void *context;
 } rvx_train_options;

@@ -35,8 +35,8 @@ static rvx_status find_plan(training *t, const char *dataset, const char *run, r
     rvx_status status;
     char in_run[RVX_PATH_BYTES];
     rvx_plan_settings settings;
-    const void *given = t->options.settings.struct_bytes ? &t->options.settings : NULL;
-    RVX_TRY(rvx__facade_options(&settings, sizeof settings, given, "rvx_plan_settings", error));
+    RVX_TRY(rvx__facade_options(&settings, sizeof settings, t->options.settings,
+                                "rvx_plan_settings", error));
     RVX_TRY(rvx__path_join(in_run, run, "plan.json", error));
     const char *source = t->options.plan;
     if (!source && t->options.resume && rvx__path_exists(in_run))

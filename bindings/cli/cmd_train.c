@@ -34,10 +34,12 @@ static int run(int count, char **arguments)
     if (wrong)
         return wrong;
     rvx_train_options train = RVX_OPTIONS(rvx_train_options);
+    rvx_plan_settings settings;
     rvx_cli_progress progress;
     rvx_error error;
-    rvx__cli_plan_settings(&train.settings, &options.plan);
-    train.settings.threads = (int)options.threads;
+    rvx__cli_plan_settings(&settings, &options.plan);
+    settings.threads = (int)options.threads;
+    train.settings = &settings;
     train.plan = options.plan_file;
     train.resume = options.resume;
     train.threads = (int)options.threads;
