@@ -33,7 +33,8 @@ KERNEL_OBJECTS := $(foreach isa,base avx2 avx512,$(KERNEL_SOURCES:%.c=$(BUILD)/%
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o) $(KERNEL_OBJECTS)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 TEST_SCRIPTS := $(wildcard tests/test_*.py tests/*/test_*.py tests/test_*.sh tests/*/test_*.sh)
-TEST_BINARIES := $(TEST_SOURCES:%.c=$(BUILD)/%)
+CUDA_TEST_SOURCES := $(wildcard tests/cuda/test_*.cu)
+TEST_BINARIES := $(TEST_SOURCES:%.c=$(BUILD)/%) $(CUDA_TEST_SOURCES:%.cu=$(BUILD)/%)
 
 ifndef V
 .SILENT:
@@ -92,6 +93,11 @@ $(BUILD)/kernels/cuda/%.emulated.o: kernels/cuda/%.cc
 
 $(BUILD)/librevoxel_cuda_emulated.so: $(EMULATED_OBJECTS)
 	$(CXX) $(CFLAGS) -shared -o $@ $^
+
+# Tests of the emulation itself hold kernels of their own.
+$(BUILD)/tests/cuda/%: tests/cuda/%.cu $(BUILD)/kernels/cuda/emulate.emulated.o
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) -Itests -o $@ -x c++ $< -x none $(BUILD)/kernels/cuda/emulate.emulated.o
 
 # NVCC: the compiler; the machine code of sm_80 and of sm_90a (with what is Hopper's own), and PTX.
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)

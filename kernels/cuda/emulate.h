@@ -1,12 +1,16 @@
 /* The SIMT model on a CPU, for the kernels' own source: one fiber for each thread of a block, one
- * block at a time. Owns: the meaning of simt.h under g++. Test equipment: slow, strict, and as
- * unhelpful as a GPU may be:
- *   - shared memory begins as NaN, and ends at a page that cannot be touched
+ * block at a time. Owns: the meaning of simt.h under g++. Test equipment: strict, and as unhelpful
+ * as a GPU may be:
+ *   - shared memory begins as NaN or as numbers far off, lies between pages that cannot be touched,
+ *     and what is left of those pages is checked after each block
  *   - copy16_async poisons its destination and copies only when it is waited for
- *   - warps and blocks run in a pseudo-random order (RVX_EMULATE_SEED)
- *   - a collective that not all lanes reach, lanes at different collectives, a deadlock, a matrix
- *     row outside shared memory or not on 16 bytes: a message and abort()
- * It does not see races between plain loads and stores that no order of warps brings to light. */
+ *   - the order of blocks, of warps and of the lanes of a warp is pseudo-random; some blocks change
+ *     warps at every chance, others run one as far as it goes
+ *   - a collective or barrier that not all reach, lanes at different collectives, threads at
+ *     different barriers, a thread that ends while its warp waits for it or with copies under way,
+ * a matrix row outside shared memory or not on 16 bytes: a message and abort() RVX_EMULATE_SEED
+ * chooses the order and what shared memory begins with. tests/cuda/test_simt.cu plants such bugs.
+ * What no order of warps and blocks brings to light is not seen. */
 #ifndef RVX_CUDA_EMULATE_H
 #define RVX_CUDA_EMULATE_H
 
@@ -14,7 +18,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <vector>
 
 #define RVX_DEVICE inline
@@ -33,7 +36,6 @@ namespace simt
 {
 typedef void *Stream;
 
-enum State : uint8_t { READY, AT_COLLECTIVE, AT_BARRIER, DONE };
 enum Collective : int {
     WARP_BARRIER,
     LOAD_MATRIX,
@@ -49,53 +51,55 @@ struct Copy {
     bool ok;
 };
 
-struct Fiber {
-    void *stack_pointer;
-    dim3 thread;
-    int warp, lane;
-    State state;
-    std::vector<Copy> open;                   /* not committed yet */
-    std::vector<std::vector<Copy>> committed; /* oldest first */
-};
-
-/* What the lanes of a warp bring to a collective, and take from it. */
+/* What the lanes of a warp bring to a collective, and take from it; where its lanes are, a bit for
+ * each, none for the one that runs. d[h] holds rows 8 h .. 8 h + 7 of 8 columns. */
 struct Warp {
     uint32_t a[4][32], b[2][32];
-    float d[4][32];
+    float d[2][64];
     uint64_t value[32], shuffled[32];
     const void *row[32];
-    int arrived, kind;
+    int kind, line;
+    uint32_t ready, at_collective, at_barrier, done;
+};
+
+struct Fiber {
+    void *stack_pointer; /* null: not begun */
+    dim3 thread;
+    int index, lane;
+    Warp *warp;
+    std::vector<Copy> copies; /* oldest first; done ones are dropped when all are */
+    std::vector<size_t> ends; /* of committed groups, in `copies` */
+    size_t copies_done, groups_done;
 };
 
 struct Block {
-    std::vector<Fiber> fibers;
-    std::vector<Warp> warps;
     dim3 index, threads, grid;
     unsigned char *shared;
     size_t shared_bytes;
-    int alive, at_barrier, current;
-    void *host_stack_pointer;
-    const std::function<void()> *body;
-    uint64_t random;
 };
 
 /* Counted since the program began. */
 struct Statistics {
     int64_t matrix_phases, matrix_wavefronts; /* equal where no two rows of a phase share a bank */
-    int64_t blocks;
+    int64_t blocks, switches;
 };
 extern Statistics statistics;
 
-extern Block *block; /* the one that runs */
-inline Fiber &self() { return block->fibers[(size_t)block->current]; }
-inline Warp &warp() { return block->warps[(size_t)self().warp]; }
-inline unsigned char *shared() { return block->shared; }
+extern Block block; /* the one that runs */
+extern Fiber *running;
+inline Fiber &self() { return *running; }
+inline Warp &warp() { return *running->warp; }
+inline unsigned char *shared() { return block.shared; }
+
+/* Where in the source a collective or barrier stands: copies of it that a compiler makes count as
+ * one. */
+#define RVX_LINE int line = __builtin_LINE()
 
 [[noreturn]] void fail(const char *message);
-void barrier();
+void barrier(RVX_LINE);
 /* The last of 32 lanes to arrive does the work for all. */
-void collective(Collective kind, void (*work)(Warp &));
-void run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()> &body);
+void collective(Collective kind, void (*work)(Warp &), int line);
+void run(dim3 grid, int threads, size_t shared_bytes, void (*body)(void *), void *data);
 void check_row(const void *row);
 void work_load_matrix(Warp &warp);
 void work_load_matrix_transposed(Warp &warp);
@@ -104,68 +108,68 @@ void work_multiply_tf32(Warp &warp);
 void work_shuffle(Warp &warp);
 void work_nothing(Warp &warp);
 
-inline void warp_barrier() { collective(WARP_BARRIER, work_nothing); }
+inline void warp_barrier(RVX_LINE) { collective(WARP_BARRIER, work_nothing, line); }
 
 void copy16_async(void *to, const void *from, bool ok);
 void copy_commit();
 void copy_wait_until(size_t left);
 template <int left> inline void copy_wait() { copy_wait_until(left); }
 
-inline void load_matrix_x4(uint32_t (&r)[4], const void *row)
+inline void load_matrix_x4(uint32_t (&r)[4], const void *row, RVX_LINE)
 {
     check_row(row);
     Warp &w = warp();
     int lane = self().lane;
     w.row[lane] = row;
-    collective(LOAD_MATRIX, work_load_matrix);
+    collective(LOAD_MATRIX, work_load_matrix, line);
     for (int i = 0; i < 4; i++)
         r[i] = w.a[i][lane];
 }
 
-inline void load_matrix_x4_transposed(uint32_t (&r)[4], const void *row)
+inline void load_matrix_x4_transposed(uint32_t (&r)[4], const void *row, RVX_LINE)
 {
     check_row(row);
     Warp &w = warp();
     int lane = self().lane;
     w.row[lane] = row;
-    collective(LOAD_MATRIX_TRANSPOSED, work_load_matrix_transposed);
+    collective(LOAD_MATRIX_TRANSPOSED, work_load_matrix_transposed, line);
     for (int i = 0; i < 4; i++)
         r[i] = w.a[i][lane];
 }
 
 inline void multiply_fragments(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                               Collective kind, void (*work)(Warp &))
+                               Collective kind, void (*work)(Warp &), int line)
 {
     Warp &w = warp();
     int lane = self().lane;
     for (int i = 0; i < 4; i++) {
         w.a[i][lane] = a[i];
-        w.d[i][lane] = d[i];
+        w.d[i / 2][2 * lane + i % 2] = d[i];
     }
     w.b[0][lane] = b0;
     w.b[1][lane] = b1;
-    collective(kind, work);
+    collective(kind, work, line);
     for (int i = 0; i < 4; i++)
-        d[i] = w.d[i][lane];
+        d[i] = w.d[i / 2][2 * lane + i % 2];
 }
 
-inline void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+inline void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, RVX_LINE)
 {
-    multiply_fragments(d, a, b0, b1, MULTIPLY_BF16, work_multiply_bf16);
+    multiply_fragments(d, a, b0, b1, MULTIPLY_BF16, work_multiply_bf16, line);
 }
 
-inline void multiply_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+inline void multiply_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, RVX_LINE)
 {
-    multiply_fragments(d, a, b0, b1, MULTIPLY_TF32, work_multiply_tf32);
+    multiply_fragments(d, a, b0, b1, MULTIPLY_TF32, work_multiply_tf32, line);
 }
 
-template <class T> inline T shuffle_xor(T v, int mask)
+template <class T> inline T shuffle_xor(T v, int mask, RVX_LINE)
 {
     static_assert(sizeof(T) <= 8, "a lane's value");
     Warp &w = warp();
     int lane = self().lane;
     memcpy(&w.value[lane], &v, sizeof v);
-    collective(SHUFFLE, work_shuffle);
+    collective(SHUFFLE, work_shuffle, line);
     memcpy(&v, &w.shuffled[lane ^ mask], sizeof v);
     return v;
 }
@@ -216,17 +220,20 @@ inline int32_t round_even(float v)
 }
 inline void count(int64_t *counter, int64_t n) { *counter += n; }
 
+template <class F> void call_body(void *body) { (*static_cast<F *>(body))(); }
+
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, Stream,
             Arguments... arguments)
 {
-    run(grid, threads, shared_bytes, [&] { kernel(arguments...); });
+    auto body = [&] { kernel(arguments...); };
+    run(grid, threads, shared_bytes, call_body<decltype(body)>, &body);
 }
 } // namespace simt
 
-#define threadIdx (simt::self().thread)
-#define blockIdx (simt::block->index)
-#define blockDim (simt::block->threads)
-#define gridDim (simt::block->grid)
+#define threadIdx (simt::running->thread)
+#define blockIdx (simt::block.index)
+#define blockDim (simt::block.threads)
+#define gridDim (simt::block.grid)
 
 #endif
