@@ -2,9 +2,9 @@
 #include "kernels/cuda/device.h"
 
 #include <cuda_runtime.h>
-#include <new>
 #include <nvtx3/nvToolsExt.h>
-#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 struct rvx_cuda_device {
     int index;
@@ -50,7 +50,7 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
     if (index < 0 || index >= count)
         return fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: this machine has %d GPU%s", index, count,
                     count == 1 ? "" : "s");
-    rvx_cuda_device *made = new (std::nothrow) rvx_cuda_device();
+    rvx_cuda_device *made = static_cast<rvx_cuda_device *>(calloc(1, sizeof(rvx_cuda_device)));
     if (!made)
         return fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
     made->index = index;
@@ -58,7 +58,7 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
     if (code == cudaSuccess)
         code = cudaStreamCreateWithFlags(&made->queue, cudaStreamNonBlocking);
     if (code != cudaSuccess) {
-        delete made;
+        free(made);
         return report(error, code, "open");
     }
     *device = made;
@@ -70,7 +70,7 @@ void device_close(rvx_cuda_device *device)
     if (!device)
         return;
     cudaStreamDestroy(device->queue);
-    delete device;
+    free(device);
 }
 
 rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error)
@@ -87,7 +87,7 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_e
         code = cudaRuntimeGetVersion(&info->runtime);
     if (code != cudaSuccess)
         return report(error, code, "device properties");
-    strncpy(info->name, properties.name, sizeof info->name - 1);
+    snprintf(info->name, sizeof info->name, "%s", properties.name);
     info->major = properties.major;
     info->minor = properties.minor;
     info->multiprocessors = properties.multiProcessorCount;
