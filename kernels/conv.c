@@ -3,6 +3,7 @@
 
 #include "kernels/conv_amx_weight.h"
 #include "kernels/conv_plan.h"
+#include "kernels/cuda/conv_sizes.h"
 
 static const char axis_names[3] = {'d', 'h', 'w'};
 
@@ -96,6 +97,19 @@ static int64_t conv_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shap
     return larger(plan.scratch_bytes, tiles);
 }
 
+static int64_t conv_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                 const rvx_op_params *params)
+{
+    if (phase == RVX_BACKWARD_PARAMETERS) {
+        const rvx__cuda_weight_plan plan = rvx__cuda_weight_plan_of(&in[0], &out[0], params, 0);
+        return rvx__cuda_weight_bytes(&plan);
+    }
+    const rvx__cuda_gather gather = phase == RVX_BACKWARD_DATA
+                                        ? rvx__cuda_gather_of(&out[0], &in[0], params, 1, 1)
+                                        : rvx__cuda_gather_of(&in[0], &out[0], params, 0, 0);
+    return rvx__cuda_gather_bytes(&gather);
+}
+
 const rvx_op rvx__op_conv = {
     .name = "conv",
     .in_min = 2,
@@ -115,4 +129,7 @@ const rvx_op rvx__op_conv = {
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS_AMX(rvx__conv_backward_parameters),
             [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_backward_data),
             [RVX_INVERSE] = RVX_CELLS_AMX(rvx__conv_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_PARAMETERS) |
+            RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = conv_cuda_scratch,
 };

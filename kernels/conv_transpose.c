@@ -4,6 +4,7 @@
 
 #include "kernels/conv_amx_weight.h"
 #include "kernels/cpu/conv_weight.h"
+#include "kernels/cuda/conv_sizes.h"
 
 static const char axis_names[3] = {'d', 'h', 'w'};
 
@@ -87,6 +88,19 @@ static int64_t conv_transpose_scratch(rvx_phase phase, const rvx_shape *in, cons
     return bytes > tiles ? bytes : tiles;
 }
 
+static int64_t conv_transpose_cuda_scratch(rvx_phase phase, const rvx_shape *in,
+                                           const rvx_shape *out, const rvx_op_params *params)
+{
+    if (phase == RVX_BACKWARD_PARAMETERS) {
+        const rvx__cuda_weight_plan plan = rvx__cuda_weight_plan_of(&out[0], &in[0], params, 1);
+        return rvx__cuda_weight_bytes(&plan);
+    }
+    const rvx__cuda_gather gather = phase == RVX_BACKWARD_DATA
+                                        ? rvx__cuda_gather_of(&out[0], &in[0], params, 0, 1)
+                                        : rvx__cuda_gather_of(&in[0], &out[0], params, 1, 0);
+    return rvx__cuda_gather_bytes(&gather);
+}
+
 const rvx_op rvx__op_conv_transpose = {
     .name = "conv_transpose",
     .in_min = 2,
@@ -103,4 +117,7 @@ const rvx_op rvx__op_conv_transpose = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS_AMX(rvx__conv_transpose_forward),
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS_AMX(rvx__conv_transpose_backward_parameters),
             [RVX_BACKWARD_DATA] = RVX_CELLS_AMX(rvx__conv_transpose_backward_data)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_PARAMETERS) |
+            RVX_CUDA_HAS(RVX_BACKWARD_DATA),
+    .cuda_scratch = conv_transpose_cuda_scratch,
 };

@@ -1,0 +1,152 @@
+/* How convolutions are cut on the GPU. Owns: every decision that fixes scratch sizes, shared by the
+ * op rows (C) and the kernels (CUDA); knows shapes only, never a GPU.
+ *
+ * Forward, data gradient and transposed convolution are gathers: targets fall into classes, and
+ * within one, along each axis,
+ *     target[ts q + tf] = sum over t of source[ss q + sf + st t] * w[wf + ws t]
+ * A plain gather has one class. A scattering one (data gradient of a convolution, transposed
+ * convolution) has one for each remainder of the target modulo the stride, each with the taps that
+ * meet it, so that no zero is inserted. The products of one target are numbered
+ * k = tap * channels + channel. */
+#ifndef RVX_CUDA_CONV_SIZES_H
+#define RVX_CUDA_CONV_SIZES_H
+
+#include "kernels/op.h"
+
+#ifdef __CUDACC__
+#define RVX__SIZES static inline __host__ __device__
+#else
+#define RVX__SIZES static inline
+#endif
+
+/* Target positions of a tile; products that are packed and loaded together. */
+enum { RVX__CUDA_CONV_ROWS = 128, RVX__CUDA_CONV_GROUP = 8 };
+
+typedef struct rvx__cuda_gather {
+    int32_t scatter;
+    int32_t turned; /* sources are the weight's co, targets its ci */
+    int32_t kernel[3], stride[3], pad[3];
+    int32_t target[3]; /* lengths */
+    int32_t classes[3];
+    int32_t taps[3]; /* of all classes together */
+    int32_t samples, source_c, target_c;
+} rvx__cuda_gather;
+
+/* Taps of one class of a scattering gather along an axis. */
+RVX__SIZES int32_t rvx__cuda_class_taps(const rvx__cuda_gather *g, int axis, int32_t which)
+{
+    const int32_t first = (which + g->pad[axis]) % g->stride[axis];
+    return first < g->kernel[axis]
+               ? (g->kernel[axis] - first + g->stride[axis] - 1) / g->stride[axis]
+               : 0;
+}
+
+RVX__SIZES rvx__cuda_gather rvx__cuda_gather_of(const rvx_shape *source, const rvx_shape *target,
+                                                const rvx_op_params *params, int scatter,
+                                                int turned)
+{
+    rvx__cuda_gather g;
+    g.scatter = scatter;
+    g.turned = turned;
+    g.target[0] = (int32_t)target->d;
+    g.target[1] = (int32_t)target->h;
+    g.target[2] = (int32_t)target->w;
+    g.samples = (int32_t)target->n;
+    g.source_c = (int32_t)source->c;
+    g.target_c = (int32_t)target->c;
+    for (int a = 0; a < 3; a++) {
+        g.kernel[a] = params->kernel[a];
+        g.stride[a] = params->stride[a];
+        g.pad[a] = params->pad[a];
+        g.classes[a] = 1;
+        g.taps[a] = params->kernel[a];
+        if (!scatter)
+            continue;
+        g.classes[a] = g.stride[a] < g.target[a] ? g.stride[a] : g.target[a];
+        g.taps[a] = 0;
+        for (int32_t i = 0; i < g.classes[a]; i++)
+            g.taps[a] += rvx__cuda_class_taps(&g, a, i);
+    }
+    return g;
+}
+
+/* Target channels of a tile. */
+RVX__SIZES int32_t rvx__cuda_conv_columns(int64_t channels)
+{
+    return channels <= 16 ? 16 : channels <= 32 ? 32 : channels <= 64 ? 64 : 128;
+}
+
+RVX__SIZES int64_t rvx__cuda_gather_classes(const rvx__cuda_gather *g)
+{
+    return (int64_t)g->classes[0] * g->classes[1] * g->classes[2];
+}
+
+/* Target channels, padded to whole tiles. */
+RVX__SIZES int64_t rvx__cuda_gather_columns(const rvx__cuda_gather *g)
+{
+    const int64_t columns = rvx__cuda_conv_columns(g->target_c);
+    return (g->target_c + columns - 1) / columns * columns;
+}
+
+/* Packed weights: groups of products x target channels x 8. A class begins at group
+ * floor(products of all classes before it / 8) + its number, which leaves room for a last group
+ * that is not full. */
+RVX__SIZES int64_t rvx__cuda_gather_bytes(const rvx__cuda_gather *g)
+{
+    const int64_t products = (int64_t)g->taps[0] * g->taps[1] * g->taps[2] * g->source_c;
+    const int64_t groups = products / RVX__CUDA_CONV_GROUP + rvx__cuda_gather_classes(g);
+    return groups * rvx__cuda_gather_columns(g) * RVX__CUDA_CONV_GROUP * (int64_t)sizeof(float);
+}
+
+/* ---- weight gradient ------------------------------------------------------------------------ */
+
+/*     dW[k][m][n] = sum over positions o of  many[o s + k - pad][m] * few[o][n]
+ *
+ * Convolution: many = folded x, few = dy; transposed convolution: many = dy, few = folded x.
+ * Positions are cut into pieces, each with its own partial sums, which are added in order. */
+typedef struct rvx__cuda_weight_plan {
+    int32_t rows, columns; /* taps * channels of many, channels of few */
+    int32_t row_tiles, column_tiles, column_tile;
+    int32_t sums;               /* column sums, for the bias: of few, or of many where transposed */
+    int64_t positions, a_piece; /* of few; a piece is a multiple of 32 */
+    int32_t pieces;
+} rvx__cuda_weight_plan;
+
+enum {
+    RVX__CUDA_WEIGHT_BLOCKS = 512,       /* of a launch: some for each multiprocessor */
+    RVX__CUDA_WEIGHT_POSITIONS_MIN = 256 /* of a piece: its partial sums cost as much as these */
+};
+
+RVX__SIZES rvx__cuda_weight_plan rvx__cuda_weight_plan_of(const rvx_shape *many,
+                                                          const rvx_shape *few,
+                                                          const rvx_op_params *params,
+                                                          int transposed)
+{
+    rvx__cuda_weight_plan p;
+    const int64_t taps = (int64_t)params->kernel[0] * params->kernel[1] * params->kernel[2];
+    p.rows = (int32_t)(taps * many->c);
+    p.columns = (int32_t)few->c;
+    p.column_tile = rvx__cuda_conv_columns(few->c);
+    if (p.column_tile > 64)
+        p.column_tile = 64;
+    p.row_tiles = (p.rows + RVX__CUDA_CONV_ROWS - 1) / RVX__CUDA_CONV_ROWS;
+    p.column_tiles = (p.columns + p.column_tile - 1) / p.column_tile;
+    p.sums = transposed ? p.rows : p.columns;
+    p.positions = rvx__shape_voxels(*few);
+    int64_t pieces = RVX__CUDA_WEIGHT_BLOCKS / ((int64_t)p.row_tiles * p.column_tiles);
+    const int64_t most =
+        (p.positions + RVX__CUDA_WEIGHT_POSITIONS_MIN - 1) / RVX__CUDA_WEIGHT_POSITIONS_MIN;
+    pieces = pieces < most ? pieces : most;
+    pieces = pieces > 1 ? pieces : 1;
+    p.a_piece = ((p.positions + pieces - 1) / pieces + 31) / 32 * 32;
+    p.pieces = (int32_t)((p.positions + p.a_piece - 1) / p.a_piece);
+    return p;
+}
+
+/* Partial sums of all pieces: products, then column sums. */
+RVX__SIZES int64_t rvx__cuda_weight_bytes(const rvx__cuda_weight_plan *p)
+{
+    return (int64_t)sizeof(float) * p->pieces * ((int64_t)p->rows * p->columns + p->sums);
+}
+
+#endif

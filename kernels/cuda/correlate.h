@@ -1,0 +1,27 @@
+/* Gathers on the GPU (see conv_sizes.h): what forward passes and data gradients of both
+ * convolutions are. Owns nothing. */
+#ifndef RVX_CUDA_CORRELATE_H
+#define RVX_CUDA_CORRELATE_H
+
+#include "kernels/cuda/conv_sizes.h"
+#include "kernels/cuda/view.h"
+
+namespace rvx
+{
+struct Correlation {
+    rvx__cuda_gather gather;
+    rvx_tensor source, target;
+    rvx_tensor weight;     /* [kd][kh][kw][ci][co] */
+    rvx_tensor bias, fold; /* data NULL: absent */
+    rvx_tensor residual;   /* like the target, which may lie there; data NULL: absent */
+    int sign;              /* target = residual + or - sum */
+    bool accumulate;       /* add to the target */
+    bool bf16;             /* products of numbers rounded to bf16 */
+    void *scratch;         /* rvx__cuda_gather_bytes */
+};
+
+/* For any shape. The bits do not depend on pitches, nor on what is done with the sum. */
+void correlate(const Correlation &c, simt::Stream queue);
+} // namespace rvx
+
+#endif
