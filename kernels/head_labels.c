@@ -6,6 +6,7 @@
  * in:  x [n][d][h][w][C], weight [1][1][1][C][K] f32, bias [K] f32 (absent: 0)
  * out: labels [n][d][h][w][1], u8
  * There is no backward. The logits have the bits of those of head_loss. */
+#include "kernels/cuda/loss_layout.h"
 #include "kernels/head.h"
 
 RVX_DECLARE_KERNEL(rvx__head_labels_forward)
@@ -35,6 +36,13 @@ static int64_t head_labels_scratch(rvx_phase phase, const rvx_shape *in, const r
     return rvx__head_layout(phase, in[0], 0, threads).bytes;
 }
 
+static int64_t head_labels_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                        const rvx_op_params *params)
+{
+    (void)out, (void)params;
+    return rvx__loss_layout_of(phase, in[0], in[0].c, in[1].c, 0).bytes;
+}
+
 const rvx_op rvx__op_head_labels = {
     .name = "head_labels",
     .in_min = 2,
@@ -45,4 +53,6 @@ const rvx_op rvx__op_head_labels = {
     .cost = head_labels_cost,
     .scratch = head_labels_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__head_labels_forward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD),
+    .cuda_scratch = head_labels_cuda_scratch,
 };

@@ -9,6 +9,7 @@
  * Backward reads all inputs, statistics and summary. The gradients of weight and bias come from the
  * same pass as that of x, as what they need is made there. All arithmetic is f32 (sums over many
  * voxels: double), whatever x is stored as. */
+#include "kernels/cuda/loss_layout.h"
 #include "kernels/head.h"
 
 RVX_DECLARE_KERNEL(rvx__head_loss_forward)
@@ -57,6 +58,13 @@ static int64_t head_loss_scratch(rvx_phase phase, const rvx_shape *in, const rvx
     return rvx__head_layout(phase, in[0], in[1].c, threads).bytes;
 }
 
+static int64_t head_loss_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                      const rvx_op_params *params)
+{
+    (void)out, (void)params;
+    return rvx__loss_layout_of(phase, in[0], in[0].c, in[1].c, 1).bytes;
+}
+
 const rvx_op rvx__op_head_loss = {
     .name = "head_loss",
     .in_min = 4,
@@ -71,4 +79,6 @@ const rvx_op rvx__op_head_loss = {
     .scratch = head_loss_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__head_loss_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__head_loss_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
+    .cuda_scratch = head_loss_cuda_scratch,
 };

@@ -18,6 +18,7 @@
  *      high * 2^24 + low, exact to 2^48
  * Backward reads logits, labels, statistics and summary; an absent grad of the loss counts as 1.
  * Gradients of statistics and summary are not formed. */
+#include "kernels/cuda/loss_layout.h"
 #include "kernels/op.h"
 #include "kernels/pieces.h"
 
@@ -73,6 +74,13 @@ static int64_t loss_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shap
     return pieces * (1 + 5 * x.c) * (int64_t)sizeof(double);
 }
 
+static int64_t loss_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                 const rvx_op_params *params)
+{
+    (void)out, (void)params;
+    return rvx__loss_layout_of(phase, in[0], 0, in[0].c, 1).bytes;
+}
+
 const rvx_op rvx__op_segmentation_loss = {
     .name = "segmentation_loss",
     .in_min = 2,
@@ -85,4 +93,6 @@ const rvx_op rvx__op_segmentation_loss = {
     .scratch = loss_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__segmentation_loss_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__segmentation_loss_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
+    .cuda_scratch = loss_cuda_scratch,
 };

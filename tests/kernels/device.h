@@ -74,6 +74,31 @@ DEVICE_FUNCTION int64_t device_scratch(const rvx_op *op, rvx_phase phase, const 
     return op->scratch ? op->scratch(phase, in, out, params, threads) : 0;
 }
 
+/* The instruction sets that a test goes through: those of this processor, or the CUDA backend alone
+ * for tests of tests/cuda, which define DEVICE_ONLY and include one of tests/kernels. To be asked
+ * before memory is. */
+DEVICE_FUNCTION int device_isa_first(void)
+{
+#ifdef DEVICE_ONLY
+    if (!device_interface && !device_use()) {
+        printf("Bail out! no CUDA backend\n");
+        exit(1);
+    }
+    return RVX_ISA_CUDA;
+#else
+    return RVX_ISA_BASE;
+#endif
+}
+
+DEVICE_FUNCTION int device_isa_last(void)
+{
+#ifdef DEVICE_ONLY
+    return RVX_ISA_CUDA;
+#else
+    return (int)rvx__isa_detect();
+#endif
+}
+
 /* Runs a kernel to its end. */
 DEVICE_FUNCTION void device_run(rvx_kernel kernel, rvx_call *call, rvx_isa isa)
 {

@@ -40,10 +40,10 @@ static void phase_run(const setup *u, rvx_phase phase, rvx_tensor x, rvx_tensor 
     rvx_call call = {
         .params = &u->c->params, .in = {x, u->parameter.tensor}, .out = {y}, .threads = u->threads};
     rvx_shape in[2] = {x.shape, u->parameter.tensor.shape};
-    call.scratch_bytes = op->scratch(phase, in, &y.shape, &u->c->params, u->threads);
+    call.scratch_bytes = device_scratch(op, phase, in, &y.shape, &u->c->params, u->threads, u->isa);
     buffer scratch = buffer_make((rvx_shape){1, 1, 1, 1, call.scratch_bytes}, RVX_U8, 0);
     call.scratch = scratch.tensor.data;
-    op->cpu[phase][u->isa](&call);
+    device_run(device_kernel(op, phase, u->isa), &call, u->isa);
     if (!buffer_intact(&scratch))
         tap_ok(0, "%s/%s stays in its scratch", op->name, u->c->name);
     buffer_free(&scratch);
@@ -141,7 +141,7 @@ static void case_check(const test_suite *s, const test_case *c)
         return;
     u.parameter = buffer_make(c->in[1], RVX_F32, 0);
     buffer_random(&u.parameter, case_seed(s, c), 1, c);
-    for (int isa = RVX_ISA_BASE; isa <= (int)rvx__isa_detect(); isa++) {
+    for (int isa = device_isa_first(); isa <= device_isa_last(); isa++) {
         u.isa = (rvx_isa)isa;
         for (u.threads = 1; u.threads <= 3; u.threads++) {
             trip_check(&u, 4000, u.threads == 2 ? 3 : 0);
@@ -157,6 +157,7 @@ static void case_check(const test_suite *s, const test_case *c)
 /* With an argument: that op only. */
 int main(int argc, char **argv)
 {
+    device_isa_first();
     for (int i = 0; i < CASE_COUNT(suites); i++)
         for (int j = 0; j < suites[i]->case_count && lifts(suites[i]); j++)
             if (argc < 2 || strcmp(argv[1], suites[i]->op->name) == 0)

@@ -151,10 +151,10 @@ static void kernel_check(rvx_isa isa, int exponential)
     rvx_call call = {
         .params = &params, .in = {x.tensor, w.tensor}, .out = {y.tensor}, .threads = 1};
     rvx_shape in[2] = {fine, weight};
-    call.scratch_bytes = op->scratch(RVX_FORWARD, in, &coarse, &params, 1);
+    call.scratch_bytes = device_scratch(op, RVX_FORWARD, in, &coarse, &params, 1, isa);
     buffer scratch = buffer_make((rvx_shape){1, 1, 1, 1, call.scratch_bytes}, RVX_U8, 0);
     call.scratch = scratch.tensor.data;
-    op->cpu[RVX_FORWARD][isa](&call);
+    device_run(device_kernel(op, RVX_FORWARD, isa), &call, isa);
     double worst = 0;
     for (int c = 0; c < C; c++) {
         double q[MOST];
@@ -188,7 +188,7 @@ int main(void)
         lifting_check(n, 0, 0);
         lifting_check(n, 1e-5, 1);
     }
-    for (int isa = RVX_ISA_BASE; isa <= (int)rvx__isa_detect(); isa++)
+    for (int isa = device_isa_first(); isa <= device_isa_last(); isa++)
         for (int exponential = 0; exponential < 2; exponential++)
             kernel_check((rvx_isa)isa, exponential);
     return tap_done();

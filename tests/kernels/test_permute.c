@@ -20,10 +20,10 @@ static void phase_run(const test_suite *s, const test_case *c, rvx_phase phase, 
 {
     rvx_call call = {.params = &c->params, .in = {x}, .out = {y}, .threads = threads};
     rvx_shape in = x.shape, out = y.shape;
-    call.scratch_bytes = s->op->scratch(phase, &in, &out, &c->params, threads);
+    call.scratch_bytes = device_scratch(s->op, phase, &in, &out, &c->params, threads, isa);
     buffer scratch = buffer_make((rvx_shape){1, 1, 1, 1, call.scratch_bytes}, RVX_U8, 0);
     call.scratch = scratch.tensor.data;
-    s->op->cpu[phase][isa](&call);
+    device_run(device_kernel(s->op, phase, isa), &call, isa);
     tap_ok(buffer_intact(&scratch), "%s/%s stays in its scratch", s->op->name, c->name);
     buffer_free(&scratch);
 }
@@ -85,7 +85,7 @@ static void case_check(const test_suite *s, const test_case *c)
     for (int64_t i = 0; i < count; i++)
         e.in[i] = (double)i;
     s->reference(c, &e.shape, &e.out, &e.in);
-    for (int isa = RVX_ISA_BASE; isa <= (int)rvx__isa_detect(); isa++)
+    for (int isa = device_isa_first(); isa <= device_isa_last(); isa++)
         for (int i = 0; i < CASE_COUNT(types); i++)
             type_check(s, c, &e, types[i], (rvx_isa)isa);
     free(e.in);
