@@ -101,6 +101,7 @@ RVX_DEVICE void features_gradient(const float *shared, const Pass &g, int64_t fi
 {
     const Tile &t = g.tile;
     const int groups = t.channels / N, eight = (t.channels + 7) / 8 * 8;
+#pragma unroll 1
     for (int i = (int)threadIdx.x; i < count * groups; i += TILE_THREADS) {
         const int v = i / groups, c = i % groups * N;
         const float *dz = shared + t.rows + v * t.pitch, *w = g.turned + c;

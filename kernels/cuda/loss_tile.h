@@ -129,6 +129,7 @@ RVX_DEVICE void features_load(float *shared, const Tile &t, const Head &h, int32
                               int count, int from)
 {
     const int groups = (chunk_channels(t, from) + 3) / 4 * 4 / N;
+#pragma unroll 1
     for (int i = (int)threadIdx.x; i < t.voxels * groups; i += TILE_THREADS) {
         const int v = i / groups, c = i % groups * N;
         float a[N] = {};
@@ -164,6 +165,7 @@ RVX_DEVICE void logits_quads(float *shared, const Tile &t, const Head &h, int fr
         z[i] = *reinterpret_cast<const Float4 *>(begin + 4 * q);
         w[i] = reinterpret_cast<const Float4 *>(h.weight) + (int64_t)q * padded + from;
     }
+#pragma unroll 1
     for (int c = 0; c < width; c += 4) {
         const Float4 four = *reinterpret_cast<const Float4 *>(a + c);
 #pragma unroll
@@ -287,7 +289,6 @@ RVX_DEVICE void tile_statistics(QuadSums &sums, const float *shared, const Tile 
 {
     const int parts = quad_parts(t), quad = (int)threadIdx.x % t.quads;
     float i[4] = {}, p[4] = {};
-    int g[4] = {}, hits[4] = {}, predicted[4] = {};
     for (int v = (int)threadIdx.x / t.quads; v < t.voxels; v += parts) {
         if ((int)threadIdx.x >= parts * t.quads)
             break;
@@ -302,18 +303,15 @@ RVX_DEVICE void tile_statistics(QuadSums &sums, const float *shared, const Tile 
             const float share = simt::multiply(e.v[k], scale);
             p[k] = simt::add(p[k], share);
             i[k] = is_label ? simt::add(i[k], share) : i[k];
-            g[k] += is_label;
-            hits[k] += is_label && is_best;
-            predicted[k] += is_best;
+            sums.g[k] += is_label;
+            sums.hits[k] += is_label && is_best;
+            sums.predicted[k] += is_best;
         }
     }
 #pragma unroll
     for (int k = 0; k < 4; k++) {
         sums.i[k] += (double)i[k];
         sums.p[k] += (double)p[k];
-        sums.g[k] += (uint32_t)g[k];
-        sums.hits[k] += (uint32_t)hits[k];
-        sums.predicted[k] += (uint32_t)predicted[k];
     }
 }
 
