@@ -119,14 +119,14 @@ static void bench(int64_t size, int repeats, int threads, bool bf16, bool profil
     profile p = {.plan = plan, .seconds = malloc(sizeof(double) * 4096)};
     for (int i = 0; i < 4096; i++)
         p.seconds[i] = 1e9;
-    double best = 1e9;
+    double best = 1e9, norm;
     for (int r = 0; r <= repeats; r++) {
         double start = now_seconds();
         p.calls = 0;
         rvx__session_run(session, profiled ? tick : NULL, &p, &error);
         if (profiled)
             tick(&p, 0, 1);
-        rvx__optimizer_step(&sgd, session, 0);
+        rvx__optimizer_step(&norm, &sgd, session, 0, NULL);
         double seconds = now_seconds() - start;
         if (r > 0 && seconds < best)
             best = seconds;

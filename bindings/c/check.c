@@ -102,7 +102,7 @@ static int gradients_equal(const rvx_check_result *r)
     return least;
 }
 
-static void print_line(rvx_text *out, const rvx_check_result *r)
+static void print_line(rvx_text *out, const rvx_check_result *r, const rvx_device *device)
 {
     int rebuilt = 0, same[2] = {0, 0}; /* on several threads and on one */
     int64_t overflow = 0;
@@ -111,11 +111,16 @@ static void print_line(rvx_text *out, const rvx_check_result *r)
         rebuilt += i < 3 ? r->runs[i].streams + r->runs[i].reruns : 0;
         overflow = r->runs[i].overflow > overflow ? r->runs[i].overflow : overflow;
     }
+    char where[64];
+    if (device)
+        snprintf(where, sizeof where, "twice on %s", device->name);
+    else
+        snprintf(where, sizeof where, "1 and %d threads", r->runs[0].threads);
     rvx__text_format(out,
                      "%s: %d of %d gradients bit-identical in reversible and checkpoint; %d of %d "
-                     "rebuilt values too; 1 and %d threads; arena",
+                     "rebuilt values too; %s; arena",
                      r->exact ? "exact" : "not exact", gradients_equal(r), r->runs[0].gradients,
-                     same[0] < same[1] ? same[0] : same[1], rebuilt, r->runs[0].threads);
+                     same[0] < same[1] ? same[0] : same[1], rebuilt, where);
     for (int i = 0; i < 3; i++)
         rvx__text_format(out, "%s %.1f", i ? " /" : "", (double)r->runs[i].arena_bytes / 0x1p20);
     rvx__text_format(out, " MiB (store / checkpoint / reversible) %s; %lld overflows",
@@ -159,7 +164,7 @@ static void print_json(rvx_text *out, const checking *c, const int64_t size[3])
 }
 
 /* What went wrong first, for the error. */
-static rvx_status verdict(const checking *c, rvx_error *error)
+static rvx_status verdict(const checking *c, const rvx_device *device, rvx_error *error)
 {
     const rvx_check_result *r = &c->result;
     for (int i = 0; i < RVX_CHECK_RUNS && !r->exact; i++) {
@@ -167,17 +172,19 @@ static rvx_status verdict(const checking *c, rvx_error *error)
         bool streams = run->streams_equal < run->streams || run->reruns_equal < run->reruns;
         if (run->loss_equal && run->gradients_equal == run->gradients && !streams)
             continue;
-        return rvx__fail(
-            error, RVX_ERROR_NUMERIC,
-            "%s on %d thread%s: %d of %d gradients differ (first '%s', by up to %.2g of "
-            "the largest), %d of %d rebuilt values differ%s",
-            rvx__policy_names[run->policy], run->threads, run->threads > 1 ? "s" : "",
-            run->gradients - run->gradients_equal, run->gradients, run->different, run->difference,
-            run->streams - run->streams_equal + run->reruns - run->reruns_equal,
-            run->streams + run->reruns,
-            run->exact_plan ? ""
-                            : "; streams that are not i16 invert to rounding: set "
-                              "memory.streams to \"i16\"");
+        char where[32];
+        snprintf(where, sizeof where, "%d thread%s", run->threads, run->threads > 1 ? "s" : "");
+        return rvx__fail(error, RVX_ERROR_NUMERIC,
+                         "%s on %s: %d of %d gradients differ (first '%s', by up to %.2g of "
+                         "the largest), %d of %d rebuilt values differ%s",
+                         rvx__policy_names[run->policy], device ? device->name : where,
+                         run->gradients - run->gradients_equal, run->gradients, run->different,
+                         run->difference,
+                         run->streams - run->streams_equal + run->reruns - run->reruns_equal,
+                         run->streams + run->reruns,
+                         run->exact_plan ? ""
+                                         : "; streams that are not i16 invert to rounding: set "
+                                           "memory.streams to \"i16\"");
     }
     for (int i = 0; i < RVX_CHECK_RUNS && !r->as_planned; i++)
         if ((double)r->runs[i].growth_bytes > 1.05 * (double)r->runs[i].arena_bytes + 0x1p26 ||
@@ -221,7 +228,8 @@ static rvx_status open_subject(checking *c, const char *target, rvx_error *error
         .widths = o->widths,
         .width_count = o->width_count,
         .memory = {.storage = o->storage, .streams = o->streams, .grid_log2 = o->grid_log2},
-        .threads = o->threads};
+        .threads = o->threads,
+        .device = o->device};
     memcpy(wanted.size, o->size, sizeof wanted.size);
     return rvx__subject_open(&c->subject, &wanted, error);
 }
@@ -231,6 +239,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
 {
     rvx_text out = {0};
     checking *c = NULL;
+    rvx_device *device = NULL;
     int64_t size[3];
     rvx_status status;
     if (!text)
@@ -240,6 +249,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
         return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a check");
     RVX_TRY(rvx__facade_options(&c->options, sizeof c->options, given, "rvx_check_options", error));
     RVX_TRY(rvx__facade_required(target, "target", error));
+    RVX_TRY(rvx__device_open(&device, c->options.device, c->options.device_library, error));
     RVX_TRY(open_subject(c, target, error));
     if (c->options.data)
         RVX_TRY(load_image(c, error));
@@ -247,6 +257,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     RVX_TRY(rvx__facade_size_check(size, &c->subject.job.config, error));
     rvx_train_job job = c->subject.job;
     job.threads = job.threads > 1 ? job.threads : 2;
+    job.device = device;
     rvx_check_input input = {.job = &job,
                              .patch = {size[2], size[1], size[0]},
                              .weights = c->subject.weights[0] ? c->subject.weights : NULL,
@@ -260,9 +271,9 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     if (c->options.json)
         print_json(&out, c, size);
     else
-        print_line(&out, &c->result);
+        print_line(&out, &c->result, device);
     RVX_TRY(rvx__facade_text(text, &out, status, error));
-    status = verdict(c, error);
+    status = verdict(c, device, error);
 cleanup:
     rvx__text_free(&out);
     if (c) {
@@ -271,5 +282,6 @@ cleanup:
         free(c->sample);
     }
     free(c);
+    rvx__device_close(device);
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "bindings/c/revoxel.h"
 #include "engine/base/text.h"
+#include "engine/run/device.h"
 #include "engine/run/recipe.h"
 #include "engine/volume/dataset.h"
 
@@ -81,8 +82,9 @@ rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first,
                                     rvx_error *error);
 
 /* Segments and judges the validation cases of a finished run (judge.c); does nothing where there
- * are none. overflow: that of the training, for the progress. */
+ * are none. overflow: that of the training, for the progress. device: NULL for the CPU. */
 rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
-                             const rvx_train_options *options, int64_t overflow, rvx_error *error);
+                             const rvx_train_options *options, const rvx_device *device,
+                             int64_t overflow, rvx_error *error);
 
 #endif

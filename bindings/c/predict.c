@@ -183,6 +183,7 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
 {
     rvx_status status = RVX_OK;
     prediction p = {0};
+    rvx_device *device = NULL;
     RVX_TRY(rvx__facade_options(&p.options, sizeof p.options, given, "rvx_predict_options", error));
     RVX_TRY(rvx__facade_required(run, "run", error));
     RVX_TRY(rvx__facade_required(out, "out", error));
@@ -192,12 +193,14 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
                           "tile_step expected above 0 and up to 1, found %g", p.options.tile_step));
     if (!images || image_count < 1)
         RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT, "no image to segment was given"));
+    RVX_TRY(rvx__device_open(&device, p.options.device, p.options.device_library, error));
     rvx_predictor_options options = {.tile_step = p.options.tile_step,
                                      .mirror = p.options.mirror != 0,
                                      .whole = p.options.whole != 0,
                                      .budget_bytes = p.options.budget_bytes,
                                      .threads = rvx__facade_thread_count(p.options.threads),
-                                     .isa = rvx__isa_detect()};
+                                     .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
+                                     .device = device};
     RVX_TRY(rvx__model_file_open(&p.model, run, p.options.use_latest != 0, &options, error));
     for (int64_t i = 0; i < image_count; i++)
         RVX_TRY(rvx__path_is_directory(images[i]) ? add_folder(&p, images[i], error)
@@ -216,5 +219,6 @@ cleanup:
         free(p.first_paths[i]);
     free(p.first_paths);
     rvx__names_free(&p.identifiers);
+    rvx__device_close(device);
     return status;
 }

@@ -20,6 +20,11 @@
  * Progress: callbacks come from the calling thread; a nonzero return stops the work with
  * RVX_CANCELLED and leaves handles usable and files whole.
  *
+ * Devices: "cpu" (NULL means that), "cuda" or "cuda:I". A GPU needs the library librevoxel_cuda.so
+ * in the folder of this library (or of the program that has it built in), or where the option
+ * device_library says. What is missing is refused before any work starts. A budget is then about
+ * the memory of the GPU; without one, all that is free there may be taken.
+ *
  * Files: a target holds its old content or the complete new one, never half of it. */
 #ifndef REVOXEL_H
 #define REVOXEL_H
@@ -202,6 +207,7 @@ typedef struct rvx_check_options {
     int json;
     rvx_progress_callback progress;
     void *context;
+    const char *device, *device_library; /* see Devices above; on a GPU every policy runs twice */
 } rvx_check_options;
 
 /* Runs one training step of a network under the policies store, checkpoint and reversible, on one
@@ -224,6 +230,7 @@ typedef struct rvx_train_options {
     int no_validation_output;          /* leave out the final prediction of the validation cases */
     rvx_progress_callback progress;
     void *context;
+    const char *device, *device_library; /* see Devices above */
 } rvx_train_options;
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,
@@ -245,6 +252,7 @@ typedef struct rvx_predict_options {
     int threads;
     rvx_progress_callback progress;
     void *context;
+    const char *device, *device_library; /* see Devices above */
 } rvx_predict_options;
 
 /* Segments images (files, CASE_0000.nii.gz with its other channels beside it, or folders of such)
@@ -338,6 +346,7 @@ typedef struct rvx_segmenter_options {
     int64_t budget_bytes; /* 0: none */
     int threads;
     int mirror;
+    const char *device, *device_library; /* see Devices above */
 } rvx_segmenter_options;
 
 /* `model`: a .safetensors file or a run folder. */

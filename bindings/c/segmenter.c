@@ -9,6 +9,7 @@
 
 struct rvx_segmenter {
     rvx_model_file model;
+    rvx_device *device; /* NULL: the CPU */
     int threads;
 };
 
@@ -28,10 +29,12 @@ rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
     if (!made)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory"));
     made->threads = rvx__facade_thread_count(options.threads);
+    RVX_TRY(rvx__device_open(&made->device, options.device, options.device_library, error));
     rvx_predictor_options predictor = {.mirror = options.mirror != 0,
                                        .budget_bytes = options.budget_bytes,
                                        .threads = made->threads,
-                                       .isa = rvx__isa_detect()};
+                                       .isa = made->device ? RVX_ISA_CUDA : rvx__isa_detect(),
+                                       .device = made->device};
     RVX_TRY(rvx__model_file_open(&made->model, model, false, &predictor, error));
     *segmenter = made;
     made = NULL;
@@ -45,6 +48,7 @@ void rvx_segmenter_close(rvx_segmenter *segmenter)
     if (!segmenter)
         return;
     rvx__model_file_close(&segmenter->model);
+    rvx__device_close(segmenter->device);
     free(segmenter);
 }
 

@@ -88,10 +88,12 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
 {
     rvx_status status = RVX_OK;
     training t = {0};
+    rvx_device *device = NULL;
     RVX_TRY(rvx__facade_options(&t.options, sizeof t.options, given, "rvx_train_options", error));
     RVX_TRY(rvx__facade_required(dataset, "dataset", error));
     RVX_TRY(rvx__facade_required(run, "run", error));
     RVX_TRY(rvx__facade_threads(t.options.threads, error));
+    RVX_TRY(rvx__device_open(&device, t.options.device, t.options.device_library, error));
     RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
     RVX_TRY(find_plan(&t, dataset, run, error));
     RVX_TRY(rvx__facade_segmenter(&t.model, t.recipe.network.name, error));
@@ -103,15 +105,17 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
                          .run = run,
                          .resume = t.options.resume != 0,
                          .threads = rvx__facade_thread_count(threads),
-                         .isa = rvx__isa_detect(),
+                         .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
+                         .device = device,
                          .poll = poll_training,
                          .context = &t};
     rvx__facade_model_config(&job.config, &t.recipe);
     RVX_TRY(rvx__train(&job, error));
     if (!t.options.no_validation_output)
-        RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, t.overflow, error));
+        RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, device, t.overflow, error));
 cleanup:
     rvx__recipe_free(&t.recipe);
     rvx__dataset_free(t.dataset);
+    rvx__device_close(device);
     return status;
 }

@@ -69,6 +69,9 @@ int rvx__cli_parse(const rvx_cli_verb *verb, void *options, int64_t *positional_
 int rvx__cli_usage_error(const char *verb, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The library for GPUs that REVOXEL_CUDA_LIBRARY names; NULL: the one beside the program. */
+const char *rvx__cli_device_library(void);
+
 /* ---- nearest.c ------------------------------------------------------------------------------ */
 
 /* The nearest of NULL-terminated names, or NULL where none is near. */

@@ -6,7 +6,7 @@
 typedef struct check_options {
     int64_t size[3], in_channels, classes, depth, batch, grid_log2, seed, threads;
     rvx_cli_list widths;
-    const char *data, *storage, *streams;
+    const char *data, *storage, *streams, *device;
     bool json, quiet;
 } check_options;
 
@@ -35,6 +35,8 @@ static const rvx_cli_option options_table[] = {
     {"--seed", "S", "of random voxels, labels and parameters (default 0)", RVX_CLI_INTEGER,
      .offset = AT(seed), 0, 9e18},
     {"--json", NULL, "print every run as JSON", RVX_CLI_FLAG, .offset = AT(json)},
+    {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
+     .offset = AT(device)},
     {"--threads", "N", "the several threads (default: all cores)", RVX_CLI_INTEGER,
      .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
@@ -64,6 +66,8 @@ static int run(int count, char **arguments)
     check.grid_log2 = (int)options.grid_log2;
     check.seed = (uint64_t)options.seed;
     check.threads = (int)options.threads;
+    check.device = options.device;
+    check.device_library = rvx__cli_device_library();
     check.json = options.json;
     check.progress = rvx__cli_progress;
     check.context = &progress;

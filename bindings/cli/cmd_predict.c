@@ -2,7 +2,7 @@
 #include "bindings/cli/cli.h"
 
 typedef struct predict_options {
-    const char *out;
+    const char *out, *device;
     double tile_step;
     int64_t budget_bytes, threads;
     bool mirror, whole, probabilities, latest, quiet;
@@ -24,6 +24,8 @@ static const rvx_cli_option options_table[] = {
      .offset = AT(latest)},
     {"--budget", "BYTES", "refuse what needs more memory, e.g. 12GiB", RVX_CLI_BYTES,
      .offset = AT(budget_bytes)},
+    {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
+     .offset = AT(device)},
     {"--threads", "N", "cores to use (default: all)", RVX_CLI_INTEGER, .offset = AT(threads), 1,
      RVX_CLI_THREADS_MAX},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
@@ -46,6 +48,8 @@ static int run(int count, char **arguments)
     predict.probabilities = options.probabilities;
     predict.budget_bytes = options.budget_bytes;
     predict.threads = (int)options.threads;
+    predict.device = options.device;
+    predict.device_library = rvx__cli_device_library();
     predict.progress = rvx__cli_progress;
     predict.context = &progress;
     rvx__cli_progress_start(&progress, options.quiet);

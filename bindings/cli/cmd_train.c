@@ -3,7 +3,7 @@
 
 typedef struct train_options {
     rvx_cli_plan plan;
-    const char *out, *plan_file;
+    const char *out, *plan_file, *device;
     int64_t threads;
     bool resume, no_validation, quiet;
 } train_options;
@@ -19,6 +19,8 @@ static const rvx_cli_option options_table[] = {
     {name, value, help, kind, .offset = AT(plan.field), min, max, word, word_value},
 #include "bindings/cli/plan_options.def"
 #undef RVX_PLAN_OPTION
+    {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
+     .offset = AT(device)},
     {"--threads", "N", "cores to use (default: all); the result does not depend on it",
      RVX_CLI_INTEGER, .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
     {"--no-validation-output", NULL, "do not segment the validation cases in the end", RVX_CLI_FLAG,
@@ -43,6 +45,8 @@ static int run(int count, char **arguments)
     train.plan = options.plan_file;
     train.resume = options.resume;
     train.threads = (int)options.threads;
+    train.device = options.device;
+    train.device_library = rvx__cli_device_library();
     train.no_validation_output = options.no_validation;
     train.progress = rvx__cli_progress;
     train.context = &progress;

@@ -248,3 +248,10 @@ int rvx__cli_parse(const rvx_cli_verb *verb, void *options, int64_t *positional_
     }
     return check_counts(verb, given, arguments, *positional_count);
 }
+
+/* The library itself reads no environment. */
+const char *rvx__cli_device_library(void)
+{
+    const char *path = getenv("REVOXEL_CUDA_LIBRARY");
+    return path && path[0] ? path : NULL;
+}

@@ -176,8 +176,8 @@ double rvx__cost_seconds(rvx_cost cost, rvx_isa isa);
 
 /* RVX_ISA_CUDA: the part of the arena that no tensor has. */
 typedef struct rvx_plan_control {
-    double square_sum;                  /* of the gradients */
-    char reserved[RVX_CUDA_NORM_BYTES]; /* partial sums */
+    double square_sum; /* of the gradients */
+    char partial_sums[RVX_CUDA_NORM_BYTES];
     int64_t overflow[]; /* per node: values that did not fit a stream, in the pass at hand */
 } rvx_plan_control;
 

@@ -103,6 +103,7 @@ static rvx_status fill(rvx_session *session, const rvx_train_plan *step,
         RVX_TRY(rvx__checkpoint_open(&file, input->weights, kinds, error));
         RVX_TRY(rvx__weights_import(session, file, -1, false, error));
     }
+    RVX_TRY(rvx__session_upload(session, error));
     fill_image(rvx__session_tensor(session, step->image), input);
     for (int i = 0; i < step->supervision.count; i++)
         fill_labels(rvx__session_tensor(session, step->supervision.labels[i]), i, input);
@@ -299,14 +300,15 @@ static rvx_status run_one(rvx_check_result *out, int index, const rvx_check_inpu
     if (!w.hash || !w.known)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "check: out of memory"));
     int64_t before = peak_restart();
-    RVX_TRY(rvx__session_create(&session, step.plan, error));
+    RVX_TRY(rvx__session_create_on(&session, step.plan, job.device, error));
     RVX_TRY(fill(session, &step, input, error));
     rvx__session_observe(session, observe, &w);
     double start = seconds_now();
     RVX_TRY(rvx__session_run(session, poll_run, &p, error));
     run->seconds = seconds_now() - start;
+    RVX_TRY(rvx__session_download(session, error));
     int64_t peak = status_bytes("VmHWM:");
-    run->growth_bytes = before ? peak - before : 0;
+    run->growth_bytes = before && !job.device ? peak - before : 0;
     out->process_bytes = peak > out->process_bytes ? peak : out->process_bytes;
     if (index == 0) {
         read_losses(expected->losses, session, &step);

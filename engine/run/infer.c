@@ -48,7 +48,7 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
                              .budget_bytes = options->budget_bytes};
     RVX_TRY(rvx__plan_create(&made->plan, made->graph, &plan, error));
     if (!options->plan_only)
-        RVX_TRY(rvx__session_create(&made->session, made->plan, error));
+        RVX_TRY(rvx__session_create_on(&made->session, made->plan, options->device, error));
     *inference = made;
     made = NULL;
 cleanup:
@@ -68,11 +68,16 @@ void rvx__inference_free(rvx_inference *inference)
 
 rvx_session *rvx__inference_session(rvx_inference *inference) { return inference->session; }
 
+const rvx_plan *rvx__inference_plan(const rvx_inference *inference) { return inference->plan; }
+
 rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_session *from,
                                           rvx_error *error)
 {
     const rvx_graph *graph = inference->graph;
     const rvx_graph *source = rvx__session_plan(from)->graph;
+    rvx_status status = rvx__session_download(from, error);
+    if (status != RVX_OK)
+        return status;
     for (int32_t v = 0; v < graph->value_count; v++) {
         if (graph->values[v].kind != RVX_VALUE_PARAMETER)
             continue;
@@ -90,7 +95,7 @@ rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_se
                          "inference: the streams are those of another "
                          "network");
     rvx__session_set_coarser(inference->session, rvx__session_coarser(from));
-    return RVX_OK;
+    return rvx__session_upload(inference->session, error);
 }
 
 /* ---- where tiles lie ---------------------------------------------------------------------------

@@ -22,12 +22,13 @@ typedef struct rvx_inference_options {
     bool mirror[3]; /* average over flips along these axes: d, h, w */
     int threads;
     rvx_isa isa;
-    rvx_dtype storage;    /* of activations: RVX_F32 or RVX_BF16 */
-    rvx_dtype streams;    /* of couplings: RVX_I16, RVX_F32 or RVX_BF16 */
-    int grid_log2;        /* RVX_I16 */
-    int64_t budget_bytes; /* 0: none */
-    bool labels;          /* in one piece: labels come straight from the network, without logits */
-    bool plan_only;       /* no memory: only rvx__inference_bytes may be asked */
+    const rvx_device *device; /* NULL: the CPU, or plan_only */
+    rvx_dtype storage;        /* of activations: RVX_F32 or RVX_BF16 */
+    rvx_dtype streams;        /* of couplings: RVX_I16, RVX_F32 or RVX_BF16 */
+    int grid_log2;            /* RVX_I16 */
+    int64_t budget_bytes;     /* 0: none */
+    bool labels;    /* in one piece: labels come straight from the network, without logits */
+    bool plan_only; /* no memory: only the plan and bytes may be asked */
 } rvx_inference_options;
 
 /* Slices z_first .. z_first + z_count - 1 of the averaged logits, [z][h][w][classes]. */
@@ -41,6 +42,7 @@ void rvx__inference_free(rvx_inference *inference);
 
 /* Its session, for the parameters. */
 rvx_session *rvx__inference_session(rvx_inference *inference);
+const rvx_plan *rvx__inference_plan(const rvx_inference *inference);
 /* Copies the parameters of another session of the same network, by name. */
 rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_session *from,
                                           rvx_error *error);

@@ -18,6 +18,9 @@ typedef struct rvx_optimizer {
     int64_t warmup_steps, total_steps;
 } rvx_optimizer;
 
+/* The optimiser that a recipe describes. */
+void rvx__optimizer_make(rvx_optimizer *optimizer, const rvx_recipe *recipe);
+
 /* Float32 copies of the parameters that the rule keeps: SGD 1, AdamW 2. */
 int rvx__optimizer_slots(const rvx_optimizer *optimizer);
 
@@ -25,8 +28,10 @@ int rvx__optimizer_slots(const rvx_optimizer *optimizer);
  * a linear warm-up. */
 double rvx__optimizer_rate(const rvx_optimizer *optimizer, int64_t step);
 
-/* Clips and applies the gradients of `session`; returns the gradient norm before clipping (NaN or
- * infinite when a gradient is: then nothing is changed). */
-double rvx__optimizer_step(const rvx_optimizer *optimizer, rvx_session *session, int64_t step);
+/* Clips and applies the gradients of `session`, where they lie; `norm` receives the gradient norm
+ * before clipping (NaN or infinite when a gradient is: then nothing is changed). Fails only where a
+ * device does. */
+rvx_status rvx__optimizer_step(double *norm, const rvx_optimizer *optimizer, rvx_session *session,
+                               int64_t step, rvx_error *error);
 
 #endif

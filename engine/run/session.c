@@ -1,5 +1,5 @@
 /* Sessions: see session.h. */
-#include "engine/run/session.h"
+#include "engine/run/session_state.h"
 #include "engine/run/streams.h"
 #include "kernels/orthogonal.h"
 #include "kernels/random.h"
@@ -7,140 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-typedef struct bound_call {
-    rvx_kernel kernel; /* NULL: clear out[0] */
-    rvx_call call;
-    double work;
-    bool backward;
-    int32_t step;
-} bound_call;
-
-struct rvx_session {
-    const rvx_plan *plan;
-    char *arena;
-    int64_t arena_bytes;
-    bound_call *calls;
-    int32_t call_count, call_capacity;
-    int64_t *overflow; /* per node: values that did not fit a stream, in the runs that counted */
-    int64_t *pass;     /* the same, in the forward pass at hand */
-    int32_t *group;    /* per value: of streams on one grid; -1 */
-    int64_t *coarser;  /* per group: halvings of the grid that the graph names */
-    int64_t *base;     /* per group: those that were set, not found */
-    int32_t group_count;
-    char *untrained; /* parameters that a forward pass updates, as they were before it */
-    double work[2];  /* forward, backward */
-    rvx_observer observer;
-    void *observer_context;
-};
-
-static rvx_tensor tensor_of(const rvx_session *session, int32_t instance)
-{
-    rvx_tensor t = rvx__plan_tensor(session->plan, instance, session->arena);
-    if (t.dtype == RVX_I16 && instance >= 0)
-        t.grid_log2 -=
-            (int32_t)session->coarser[session->group[session->plan->instances[instance].value]];
-    return t;
-}
-
-static void bind(const rvx_session *session, rvx_tensor *tensors, const int32_t *instances,
-                 int count)
-{
-    for (int i = 0; i < count; i++)
-        tensors[i] = tensor_of(session, instances[i]);
-}
-
-static void add_call(rvx_session *session, bound_call bound)
-{
-    session->calls[session->call_count++] = bound;
-    session->work[bound.backward] += bound.work;
-}
-
-/* Parts of a concatenation that could not be placed are copied, each into its channel slice. */
-static void bind_gather(rvx_session *session, const rvx_step *step, bool backward)
-{
-    const rvx_plan *plan = session->plan;
-    const rvx_node *node = &plan->graph->nodes[step->node];
-    rvx_tensor whole = tensor_of(session, step->out[0]);
-    int64_t channel = 0;
-    int parts = step->phase == RVX_FORWARD ? node->in_count : node->op->out_count;
-    for (int i = 0; i < parts; i++) {
-        int32_t value = step->phase == RVX_FORWARD ? node->in[i] : node->out[i];
-        int64_t count = plan->graph->values[value].shape.c;
-        if (step->in[i] >= 0) {
-            bound_call bound = {.kernel = step->kernel, .backward = backward};
-            bound.call.params = &node->params;
-            bound.call.threads = plan->options.threads;
-            bound.call.in[0] = tensor_of(session, step->in[i]);
-            bound.call.out[0] = whole;
-            bound.call.out[0].shape.c = count;
-            bound.call.out[0].data = (char *)whole.data + channel * rvx__dtype_bytes(whole.dtype);
-            bound.work = (double)rvx__shape_count(bound.call.out[0].shape);
-            add_call(session, bound);
-        }
-        channel += count;
-    }
-}
-
-/* A kernel may ask for the shape of an operand that it does not read. */
-static void bind_shapes(const rvx_session *session, const rvx_step *step, rvx_call *call)
-{
-    const rvx_graph *graph = session->plan->graph;
-    const rvx_node *node = &graph->nodes[step->node];
-    if (step->op != node->op)
-        return;
-    for (int i = 0; i < node->in_count; i++)
-        if (node->in[i] >= 0)
-            call->in[i].shape = graph->values[node->in[i]].shape;
-    for (int i = 0; i < node->op->out_count; i++)
-        call->out[i].shape = graph->values[node->out[i]].shape;
-}
-
-static void bind_step(rvx_session *session, int32_t index)
-{
-    const rvx_plan *plan = session->plan;
-    const rvx_step *step = &plan->steps[index];
-    bool backward = index >= plan->forward_step_count;
-    if (step->kind == RVX_STEP_GATHER) {
-        bind_gather(session, step, backward);
-        return;
-    }
-    bound_call bound = {.kernel = step->kernel, .backward = backward};
-    rvx_call *call = &bound.call;
-    bind(session, call->in, step->in, RVX_IN_MAX);
-    bind(session, call->out, step->out, RVX_OUT_MAX);
-    bind(session, call->grad_in, step->grad_in, RVX_IN_MAX);
-    bind(session, call->grad_out, step->grad_out, RVX_OUT_MAX);
-    bind(session, &call->fold, &step->fold, 1);
-    bind_shapes(session, step, call);
-    call->params = step->params;
-    call->accumulate = step->accumulate;
-    call->rebuild = step->inverse_input;
-    if (!step->rebuild)
-        for (int i = 0; i < RVX_OUT_MAX; i++)
-            call->out[i].overflow = &session->pass[step->node];
-    call->mode = plan->options.loss_count == 0 ? RVX_MODE_INFERENCE
-                 : step->rebuild               ? RVX_MODE_AGAIN
-                                               : RVX_MODE_TRAINING;
-    call->threads = plan->options.threads;
-    call->scratch_bytes = step->scratch_bytes;
-    if (step->scratch_buffer >= 0)
-        call->scratch = session->arena + plan->buffers[step->scratch_buffer].offset;
-    bound.work = step->cost.flops + step->cost.bytes; /* about one FLOP per byte on a CPU core */
-    add_call(session, bound);
-}
-
-static void bind_all(rvx_session *session)
-{
-    session->call_count = 0;
-    session->work[0] = session->work[1] = 0;
-    int32_t bound = 0;
-    for (int32_t s = 0; s < session->plan->step_count; s++) {
-        bind_step(session, s);
-        for (; bound < session->call_count; bound++)
-            session->calls[bound].step = s;
-    }
-}
 
 static void fill_constants(rvx_session *session)
 {
@@ -157,9 +23,30 @@ static void fill_constants(rvx_session *session)
     }
 }
 
-rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_error *error)
+/* On the CPU. */
+static rvx_status open_memory(rvx_session *session, rvx_error *error)
 {
+    const rvx_plan *plan = session->plan;
+    void *arena = mmap(NULL, (size_t)plan->arena_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    session->untrained = malloc((size_t)(plan->parameter_bytes - plan->trained_bytes) + 1);
+    if (arena != MAP_FAILED)
+        session->arena = arena;
+    if (!session->arena || !session->untrained)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "session: cannot allocate the arena of %.2f GiB",
+                         (double)plan->arena_bytes / 0x1p30);
+    madvise(arena, (size_t)plan->arena_bytes, MADV_HUGEPAGE); /* advice: may be refused */
+    return RVX_OK;
+}
+
+rvx_status rvx__session_create_on(rvx_session **session, const rvx_plan *plan,
+                                  const rvx_device *device, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
     *session = NULL;
+    if ((plan->options.isa == RVX_ISA_CUDA) != (device != NULL))
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "session: the plan is for %s",
+                         device ? "the CPU" : "a GPU, and none is given");
     rvx_session *made = calloc(1, sizeof *made);
     if (!made)
         return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
@@ -175,28 +62,31 @@ rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_
     made->group_count = made->group ? rvx__stream_groups(plan->graph, made->group) : -1;
     made->coarser = calloc((size_t)made->group_count + 2, sizeof *made->coarser);
     made->base = calloc((size_t)made->group_count + 2, sizeof *made->base);
-    made->untrained = malloc((size_t)(plan->parameter_bytes - plan->trained_bytes) + 1);
-    made->arena = mmap(NULL, (size_t)plan->arena_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!made->calls || !made->overflow || !made->pass || made->group_count < 0 || !made->coarser ||
-        !made->base || !made->untrained || made->arena == MAP_FAILED) {
-        made->arena = made->arena == MAP_FAILED ? NULL : made->arena;
-        rvx__session_free(made);
-        return rvx__fail(error, RVX_ERROR_MEMORY, "session: cannot allocate the arena of %.2f GiB",
-                         (double)plan->arena_bytes / 0x1p30);
-    }
-    madvise(made->arena, (size_t)plan->arena_bytes, MADV_HUGEPAGE); /* advice: may be refused */
-    bind_all(made);
+        !made->base)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory"));
+    RVX_TRY(device ? rvx__session_device_open(made, device, error) : open_memory(made, error));
+    rvx__session_bind(made);
     fill_constants(made);
     *session = made;
-    return RVX_OK;
+    made = NULL;
+cleanup:
+    rvx__session_free(made);
+    return status;
+}
+
+rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_error *error)
+{
+    return rvx__session_create_on(session, plan, NULL, error);
 }
 
 void rvx__session_free(rvx_session *session)
 {
     if (!session)
         return;
-    if (session->arena)
+    if (session->on)
+        rvx__session_device_close(session);
+    else if (session->arena)
         munmap(session->arena, (size_t)session->arena_bytes);
     free(session->calls);
     free(session->overflow);
@@ -208,8 +98,16 @@ void rvx__session_free(rvx_session *session)
     free(session);
 }
 
+/* What the host sees of the arena's beginning. */
+static char *host_arena(const rvx_session *session)
+{
+    return session->on ? session->on->staging : session->arena;
+}
+
 rvx_tensor rvx__session_tensor(const rvx_session *session, rvx_value value)
 {
+    if (session->on)
+        return rvx__session_device_tensor(session, value);
     return rvx__plan_tensor(session->plan,
                             value.index < 0 ? -1 : session->plan->value_instance[value.index],
                             session->arena);
@@ -218,19 +116,19 @@ rvx_tensor rvx__session_tensor(const rvx_session *session, rvx_value value)
 rvx_tensor rvx__session_gradient(const rvx_session *session, rvx_value parameter)
 {
     return rvx__plan_tensor(session->plan, session->plan->gradient_instance[parameter.index],
-                            session->arena);
+                            host_arena(session));
 }
 
-float *rvx__session_parameters(const rvx_session *session) { return (float *)session->arena; }
+float *rvx__session_parameters(const rvx_session *session) { return (float *)host_arena(session); }
 
 float *rvx__session_gradients(const rvx_session *session)
 {
-    return (float *)(session->arena + session->plan->gradient_offset);
+    return (float *)(host_arena(session) + session->plan->gradient_offset);
 }
 
 float *rvx__session_slot(const rvx_session *session, int slot)
 {
-    return (float *)(session->arena + session->plan->slot_offset +
+    return (float *)(host_arena(session) + session->plan->slot_offset +
                      slot * session->plan->parameter_bytes);
 }
 
@@ -239,11 +137,10 @@ int64_t rvx__session_parameter_floats(const rvx_session *session)
     return session->plan->trained_bytes / (int64_t)sizeof(float);
 }
 
-void *rvx__session_idle(const rvx_session *session, int64_t *bytes)
+int64_t rvx__session_kept_bytes(const rvx_plan *plan)
 {
-    const rvx_plan *plan = session->plan;
     int blocks = plan->options.loss_count > 0 ? 2 + plan->options.optimizer_slots : 1;
-    int64_t used = blocks * plan->parameter_bytes, channel;
+    int64_t used = blocks * plan->parameter_bytes + plan->control_bytes, channel;
     for (int32_t i = 0; i < plan->instance_count; i++) {
         const rvx_instance *instance = &plan->instances[i];
         bool kept =
@@ -256,8 +153,13 @@ void *rvx__session_idle(const rvx_session *session, int64_t *bytes)
         if (buffer->offset + buffer->bytes > used)
             used = buffer->offset + buffer->bytes;
     }
-    used = (used + 63) / 64 * 64;
-    *bytes = used < session->arena_bytes ? session->arena_bytes - used : 0;
+    return (used + 63) / 64 * 64;
+}
+
+void *rvx__session_idle(const rvx_session *session, int64_t *bytes)
+{
+    int64_t used = rvx__session_kept_bytes(session->plan);
+    *bytes = !session->on && used < session->arena_bytes ? session->arena_bytes - used : 0;
     return *bytes ? session->arena + used : NULL;
 }
 
@@ -286,7 +188,7 @@ void rvx__session_restore_coarser(rvx_session *session)
     if (memcmp(session->coarser, session->base, bytes) == 0)
         return;
     memcpy(session->coarser, session->base, bytes);
-    bind_all(session);
+    rvx__session_bind(session);
 }
 
 int64_t rvx__session_overflow(const rvx_session *session, const char **name)
@@ -313,7 +215,8 @@ void rvx__session_observe(rvx_session *session, rvx_observer observer, void *con
 
 rvx_tensor rvx__session_instance(const rvx_session *session, int32_t instance)
 {
-    return rvx__plan_tensor(session->plan, instance, session->arena);
+    return session->on ? rvx__session_device_instance(session, instance)
+                       : rvx__plan_tensor(session->plan, instance, session->arena);
 }
 
 const rvx_plan *rvx__session_plan(const rvx_session *session) { return session->plan; }
@@ -325,9 +228,7 @@ static void clear(const rvx_tensor *t)
         memset((char *)t->data + v * t->pitch * element, 0, (size_t)(t->shape.c * element));
 }
 
-/* Halves the grid of the groups in which values did not fit, as far as there is room: true where
- * that gives hope. What remains is lost, and counted. */
-static bool coarsen(rvx_session *session)
+bool rvx__session_coarsen(rvx_session *session)
 {
     const rvx_graph *graph = session->plan->graph;
     bool hope = false;
@@ -348,7 +249,7 @@ static bool coarsen(rvx_session *session)
         session->pass[n] = 0;
     }
     if (hope)
-        bind_all(session);
+        rvx__session_bind(session);
     return hope;
 }
 
@@ -364,10 +265,10 @@ static rvx_status walk(rvx_session *session, bool with_backward, rvx_poll poll, 
     if (!checked)
         memcpy(session->untrained, updated, updated_bytes);
     for (int32_t i = 0; i <= session->call_count; i++) {
-        const bound_call *bound = &session->calls[i];
+        const rvx__bound_call *bound = &session->calls[i];
         bool forward_over = i == session->call_count || bound->backward;
         if (forward_over && !checked) {
-            if (coarsen(session)) {
+            if (rvx__session_coarsen(session)) {
                 memcpy(updated, session->untrained, updated_bytes);
                 i = -1;
                 done = 0;
@@ -394,12 +295,14 @@ static rvx_status walk(rvx_session *session, bool with_backward, rvx_poll poll, 
 rvx_status rvx__session_forward(rvx_session *session, rvx_poll poll, void *context,
                                 rvx_error *error)
 {
-    return walk(session, false, poll, context, error);
+    return session->on ? rvx__session_device_run(session, false, poll, context, error)
+                       : walk(session, false, poll, context, error);
 }
 
 rvx_status rvx__session_run(rvx_session *session, rvx_poll poll, void *context, rvx_error *error)
 {
-    return walk(session, true, poll, context, error);
+    return session->on ? rvx__session_device_run(session, true, poll, context, error)
+                       : walk(session, true, poll, context, error);
 }
 
 static uint64_t name_hash(const char *name)

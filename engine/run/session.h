@@ -5,6 +5,7 @@
 #define RVX_SESSION_H
 
 #include "engine/plan/plan.h"
+#include "engine/run/device.h"
 
 typedef struct rvx_session rvx_session;
 
@@ -14,6 +15,13 @@ typedef int (*rvx_poll)(void *context, double done, double total);
 
 /* Keeps `plan` (not owned: it must outlive the session). Memory is zero at first. */
 rvx_status rvx__session_create(rvx_session **session, const rvx_plan *plan, rvx_error *error);
+/* On a device (which must outlive the session), for a plan of RVX_ISA_CUDA; NULL: on the CPU. The
+ * arena then lies in the device's memory, and what the functions below give is a copy in memory of
+ * the host: of inputs and outputs at every run, of the rest when it is asked for. Refused: an arena
+ * larger than what is free, and a kernel that the device's library lacks. */
+rvx_status rvx__session_create_on(rvx_session **session, const rvx_plan *plan,
+                                  const rvx_device *device, rvx_error *error);
+const rvx_device *rvx__session_device(const rvx_session *session); /* NULL: the CPU */
 void rvx__session_free(rvx_session *session);
 
 /* Inputs and parameters to fill, outputs to read. data NULL: the value is not in the plan. */
@@ -27,9 +35,13 @@ float *rvx__session_gradients(const rvx_session *session);
 float *rvx__session_slot(const rvx_session *session, int slot);
 int64_t rvx__session_parameter_floats(const rvx_session *session);
 const rvx_plan *rvx__session_plan(const rvx_session *session);
+/* Before these blocks are read, and after they were written: brings the host's copy, or the
+ * device's, up to date. On the CPU there is one of each, and nothing to do. */
+rvx_status rvx__session_download(const rvx_session *session, rvx_error *error);
+rvx_status rvx__session_upload(rvx_session *session, rvx_error *error);
 
 /* Memory of the arena that holds nothing from one run to the next: free for use between runs, and
- * overwritten by each. `bytes` receives its size, which may be 0. */
+ * overwritten by each. `bytes` receives its size, which may be 0 and is on a device. */
 void *rvx__session_idle(const rvx_session *session, int64_t *bytes);
 
 /* Integer streams: a forward pass in which values do not fit 16 bits is repeated with the grid of
@@ -57,11 +69,12 @@ int64_t rvx__session_bytes(const rvx_session *session);
  * values on their way. NULL: nobody looks. */
 typedef void (*rvx_observer)(void *context, const rvx_session *session, int32_t step);
 void rvx__session_observe(rvx_session *session, rvx_observer observer, void *context);
-/* Any tensor of the plan, as it lies in memory now. */
+/* Any tensor of the plan, as it lies in memory now; on a device a copy, until the next call. */
 rvx_tensor rvx__session_instance(const rvx_session *session, int32_t instance);
 
 /* Fills the parameters: He normal (a = 0.01) for weights, one for gamma, zero for the rest. A
- * parameter's numbers depend on the seed and its name alone. */
+ * parameter's numbers depend on the seed and its name alone. On a device: rvx__session_upload then.
+ */
 void rvx__session_initialise(rvx_session *session, uint64_t seed);
 
 #endif

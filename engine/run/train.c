@@ -71,23 +71,6 @@ static int poll_load(void *context, const char *identifier, int64_t done, int64_
     return report(t);
 }
 
-void rvx__train_optimizer(rvx_optimizer *optimizer, const rvx_recipe *recipe)
-{
-    *optimizer = (rvx_optimizer){.name = (rvx_optimizer_name)recipe->optimizer.name,
-                                 .learning_rate = recipe->optimizer.learning_rate,
-                                 .weight_decay = recipe->optimizer.weight_decay,
-                                 .momentum = recipe->optimizer.momentum,
-                                 .nesterov = recipe->optimizer.nesterov,
-                                 .beta1 = recipe->optimizer.beta1,
-                                 .beta2 = recipe->optimizer.beta2,
-                                 .epsilon = recipe->optimizer.epsilon,
-                                 .gradient_clip = recipe->optimizer.gradient_clip,
-                                 .schedule = (rvx_schedule)recipe->optimizer.schedule,
-                                 .poly_power = recipe->optimizer.poly_power,
-                                 .warmup_steps = recipe->optimizer.warmup_steps,
-                                 .total_steps = recipe->training.steps};
-}
-
 /* ---- preparation -------------------------------------------------------------------------------
  */
 
@@ -126,7 +109,8 @@ cleanup:
     return status;
 }
 
-/* The network that validates; adds to `bytes` what it takes for the largest case. */
+/* The network that validates; adds to `bytes` what it takes for the largest case, of the memory
+ * that the run has to do with: on a device cases and slices stay outside. */
 static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
 {
     int64_t most = 0;
@@ -143,7 +127,9 @@ static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
         rvx__inference_create(&t->inference, t->job->model, &t->job->config, &inference, error);
     for (int64_t i = 0; i < t->validation_names.count && status == RVX_OK; i++) {
         const rvx_shape s = t->validation_cases[i].shape;
-        int64_t needed = rvx__inference_bytes(t->inference, (int64_t[]){s.d, s.h, s.w});
+        int64_t needed = t->job->device
+                             ? rvx__inference_arena_bytes(t->inference)
+                             : rvx__inference_bytes(t->inference, (int64_t[]){s.d, s.h, s.w});
         most = needed > most ? needed : most;
     }
     *bytes += most;
@@ -153,15 +139,17 @@ static rvx_status build_validation(trainer *t, int64_t *bytes, rvx_error *error)
 static rvx_status build_session(trainer *t, rvx_error *error)
 {
     rvx_status status;
-    int64_t held = rvx__cases_bytes(t->cases, t->train_names.count) +
-                   rvx__cases_bytes(t->validation_cases, t->validation_names.count);
+    int64_t held = t->job->device
+                       ? 0
+                       : rvx__cases_bytes(t->cases, t->train_names.count) +
+                             rvx__cases_bytes(t->validation_cases, t->validation_names.count);
     rvx__patch_find(t->patch, t->recipe, t->cases, t->train_names.count);
     /* A step that does not fit is refused with advice before anything is allocated. */
     RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
     rvx__train_plan_free(&t->step_plan);
     RVX_TRY(build_validation(t, &held, error));
     RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
-    RVX_TRY(rvx__session_create(&t->session, t->step_plan.plan, error));
+    RVX_TRY(rvx__session_create_on(&t->session, t->step_plan.plan, t->job->device, error));
 cleanup:
     return status;
 }
@@ -286,6 +274,7 @@ static rvx_status open_run(trainer *t, rvx_error *error)
         RVX_TRY(load_latest(t, error));
     else
         rvx__session_initialise(t->session, (uint64_t)t->recipe->training.seed);
+    RVX_TRY(rvx__session_upload(t->session, error));
     RVX_TRY(in_run(path, t, "plan.json", error));
     RVX_TRY(rvx__recipe_save(t->recipe, path, error));
     RVX_TRY(in_run(path, t, "metrics.jsonl", error));
@@ -337,7 +326,10 @@ static rvx_status train_step(trainer *t, rvx_error *error)
         loss += (double)*rvx__f32(&scalar);
     }
     double rate = rvx__optimizer_rate(&t->optimizer, t->step);
-    double norm = rvx__optimizer_step(&t->optimizer, t->session, t->step);
+    double norm;
+    status = rvx__optimizer_step(&norm, &t->optimizer, t->session, t->step, error);
+    if (status != RVX_OK)
+        return status;
     if (!isfinite(loss) || !isfinite(norm))
         return rvx__fail(error, RVX_ERROR_NUMERIC,
                          "step %lld: loss %g, gradient norm %g; the checkpoint before it is kept. "
@@ -474,7 +466,7 @@ rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
     trainer t = {.job = job, .recipe = job->recipe};
     t.mean_loss = t.ema_dice = t.best_ema_dice = (double)NAN;
     t.status = (rvx_train_status){.loss = (double)NAN, .dice = (double)NAN, .seconds_left = -1};
-    rvx__train_optimizer(&t.optimizer, job->recipe);
+    rvx__optimizer_make(&t.optimizer, job->recipe);
     RVX_TRY(rvx__model_config_check(&job->config, error));
     RVX_TRY(check_run(&t, error));
     RVX_TRY(load_cases(&t, error));

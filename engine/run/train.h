@@ -11,6 +11,7 @@
 
 #include "engine/graph/network.h"
 #include "engine/run/cases.h"
+#include "engine/run/device.h"
 
 typedef struct rvx_train_status {
     const char *phase; /* "load", "train", "validate" */
@@ -35,14 +36,11 @@ typedef struct rvx_train_job {
     bool resume;
     int threads;
     rvx_isa isa;
+    const rvx_device *device; /* NULL: the CPU, or, with RVX_ISA_CUDA, plans only */
     rvx_train_poll poll;
     void *context;
 } rvx_train_job;
 
 rvx_status rvx__train(const rvx_train_job *job, rvx_error *error);
-
-/* The optimiser that a recipe describes. */
-struct rvx_optimizer;
-void rvx__train_optimizer(struct rvx_optimizer *optimizer, const rvx_recipe *recipe);
 
 #endif

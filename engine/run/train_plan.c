@@ -22,6 +22,7 @@ rvx_inference_options rvx__train_inference(const rvx_train_job *job, const int64
                                    .gaussian = recipe->inference.gaussian,
                                    .threads = job->threads,
                                    .isa = job->isa,
+                                   .device = job->device,
                                    .storage = (rvx_dtype)recipe->memory.storage,
                                    .streams = rvx__recipe_streams(recipe),
                                    .grid_log2 = (int)recipe->memory.grid_log2};
@@ -72,7 +73,7 @@ rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, r
                      .weight = 1,
                      .smooth = (float)recipe->loss.smooth};
     out->supervision = rvx__supervise(out->graph, logits, count, loss);
-    rvx__train_optimizer(&optimizer, recipe);
+    rvx__optimizer_make(&optimizer, recipe);
     rvx_plan_options options = {.policy = policy,
                                 .isa = job->isa,
                                 .threads = job->threads,
@@ -98,11 +99,14 @@ rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, r
 
 static double mebibytes(int64_t bytes) { return (double)bytes / 0x1p20; }
 
-/* What a run may take: what the plan says, else what the machine has. 0: not known here, as the
- * step is done elsewhere. */
+/* What a run may take: what the plan says, and never more than a GPU has that is there; without
+ * either what the machine has. 0: not known here, as the step is done elsewhere. */
 static int64_t run_budget(const rvx_train_job *job)
 {
     int64_t budget = job->recipe->memory.budget_bytes;
+    int64_t room = job->device ? rvx__device_room(job->device) : 0;
+    if (room > 0 && (budget == 0 || room < budget))
+        return room;
     return budget || job->isa == RVX_ISA_CUDA ? budget : rvx__machine_memory();
 }
 
@@ -113,9 +117,11 @@ static int64_t step_budget(const rvx_train_job *job, int64_t held_bytes)
     return budget == 0 ? 0 : budget > held_bytes ? budget - held_bytes : 1;
 }
 
-/* With the samples that the loader draws ahead. */
+/* With the samples that the loader draws ahead, which are no load on a GPU. */
 static int64_t beside_step(const rvx_train_job *job, const int64_t patch[3], int64_t held_bytes)
 {
+    if (job->isa == RVX_ISA_CUDA)
+        return held_bytes;
     return held_bytes +
            rvx__loader_bytes_ahead(job->recipe, patch, (rvx_dtype)job->recipe->memory.storage);
 }
@@ -197,7 +203,7 @@ static void advise(char *text, size_t text_bytes, const rvx_train_job *job, cons
 rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
                                   const int64_t patch[3], int64_t held_bytes, rvx_error *error)
 {
-    char tensors[512], advice[256];
+    char tensors[512], advice[256], limit[64] = "memory.budget_bytes is";
     *out = (rvx_train_plan){0};
     int64_t budget = run_budget(job), beside = beside_step(job, patch, held_bytes);
     rvx_status status =
@@ -207,14 +213,17 @@ rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
         return status;
     rvx__plan_describe_peak(out->plan, tensors, sizeof tensors, 4);
     advise(advice, sizeof advice, job, patch, held_bytes);
-    status = rvx__fail(
-        error, RVX_ERROR_MEMORY,
-        "training needs %.1f MiB (%.1f for a step, %.1f for cases, samples and validation), "
-        "%s %.1f MiB; %s; largest in a step:\n%s",
-        mebibytes(out->plan->arena_bytes + beside), mebibytes(out->plan->arena_bytes),
-        mebibytes(beside),
-        job->recipe->memory.budget_bytes ? "memory.budget_bytes is" : "this machine has",
-        mebibytes(budget), advice, tensors);
+    if (job->device && budget != job->recipe->memory.budget_bytes)
+        snprintf(limit, sizeof limit, "%s has room for", job->device->name);
+    else if (!job->recipe->memory.budget_bytes)
+        snprintf(limit, sizeof limit, "this machine has");
+    status =
+        rvx__fail(error, RVX_ERROR_MEMORY,
+                  "training needs %.1f MiB (%.1f for a step, %.1f for %svalidation), "
+                  "%s %.1f MiB; %s; largest in a step:\n%s",
+                  mebibytes(out->plan->arena_bytes + beside), mebibytes(out->plan->arena_bytes),
+                  mebibytes(beside), job->device ? "" : "cases, samples and ", limit,
+                  mebibytes(budget), advice, tensors);
     rvx__train_plan_free(out);
     return status;
 }

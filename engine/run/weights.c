@@ -84,6 +84,9 @@ rvx_status rvx__weights_export(rvx_weights *weights, const rvx_session *session,
     weights->data = malloc((size_t)(numbers * copies) * sizeof *weights->data);
     if (!weights->tensors || !weights->names || !weights->data)
         return rvx__fail(error, RVX_ERROR_MEMORY, "checkpoint: out of memory");
+    rvx_status status = rvx__session_download(session, error);
+    if (status != RVX_OK)
+        return status;
     for (int slot = -1; slot < slots; slot++)
         for (int32_t v = 0; v < graph->value_count; v++) {
             const rvx_value_info *info = &graph->values[v];

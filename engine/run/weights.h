@@ -29,7 +29,8 @@ void rvx__weights_free(rvx_weights *weights);
 
 /* Fills parameters (slot < 0) or an optimiser slot by name. Each must be there with the right
  * shape; `skip_missing`: those that the file lacks stay as they are (none of them: an error all the
- * same). With the parameters come the grids of streams, where the file has them. */
+ * same). With the parameters come the grids of streams, where the file has them. On a device:
+ * rvx__session_upload then. */
 rvx_status rvx__weights_import(rvx_session *session, const rvx_safetensors *file, int slot,
                                bool skip_missing, rvx_error *error);
 

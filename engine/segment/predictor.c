@@ -58,6 +58,7 @@ static void tile_options(rvx_inference_options *options, const rvx_predictor *p,
         .gaussian = recipe->inference.gaussian,
         .threads = p->options.threads,
         .isa = p->options.isa,
+        .device = p->options.device,
         .storage = (rvx_dtype)recipe->memory.storage,
         .streams = rvx__recipe_streams(recipe),
         .grid_log2 = (int)recipe->memory.grid_log2};
@@ -70,6 +71,15 @@ static void tile_options(rvx_inference_options *options, const rvx_predictor *p,
 
 static double mebibytes(int64_t bytes) { return (double)bytes / 0x1p20; }
 
+/* What a prediction may take, 0: no limit: the caller's budget, and never more than a device has.
+ */
+static int64_t budget_of(const rvx_predictor *p)
+{
+    int64_t budget = p->options.budget_bytes;
+    int64_t room = p->options.device ? rvx__device_room(p->options.device) : 0;
+    return room > 0 && (budget == 0 || room < budget) ? room : budget;
+}
+
 /* One sentence: what a case of that size would fit in. */
 static void advise(char *text, size_t text_bytes, const rvx_predictor *p, const int64_t size[3],
                    int64_t image_bytes)
@@ -79,42 +89,50 @@ static void advise(char *text, size_t text_bytes, const rvx_predictor *p, const 
     rvx_inference *tiled = NULL;
     int64_t tile[3],
         plan_size[3] = {recipe->patch.size[2], recipe->patch.size[1], recipe->patch.size[0]};
-    snprintf(text, text_bytes, "a budget of that size would fit");
+    snprintf(text, text_bytes, "%s of that size would fit",
+             p->options.device ? "a GPU with room" : "a budget");
     if (!p->options.whole || recipe->patch.whole)
         return;
     rvx__patch_round(tile, recipe, plan_size);
     tile_options(&options, p, tile);
+    options.plan_only = true;
     if (rvx__inference_create(&tiled, p->model, &p->config, &options, NULL) == RVX_OK) {
-        int64_t bytes = image_bytes + rvx__inference_bytes(tiled, size);
+        int64_t bytes = p->options.device ? rvx__inference_arena_bytes(tiled)
+                                          : image_bytes + rvx__inference_bytes(tiled, size);
         snprintf(text, text_bytes, "in tiles instead of whole it needs %.1f MiB%s",
-                 mebibytes(bytes), bytes <= p->options.budget_bytes ? " and would fit" : "");
+                 mebibytes(bytes), bytes <= budget_of(p) ? " and would fit" : "");
     }
     rvx__inference_free(tiled);
 }
 
 /* Everything a case takes: the image, the network's arena, the slices under construction. In one
- * piece the image is gone before the network runs. */
+ * piece the image is gone before the network runs. On a device: the arena. */
 static rvx_status check_budget(const rvx_predictor *p, const int64_t size[3], rvx_error *error)
 {
-    char tensors[512], advice[128];
+    char tensors[512], advice[128], limit[64] = "the budget is";
+    const rvx_device *device = p->options.device;
+    const int64_t budget = budget_of(p);
     int64_t image_bytes =
         size[0] * size[1] * size[2] * p->config.in_channels * (int64_t)sizeof(float);
     int64_t bytes = image_bytes + rvx__inference_bytes(p->inference, size);
-    if (p->labels) {
+    if (device) {
+        bytes = rvx__inference_arena_bytes(p->inference);
+    } else if (p->labels) {
         int64_t filling = image_bytes + rvx__inference_fill_bytes(p->inference);
         int64_t running = rvx__inference_bytes(p->inference, size);
         bytes = filling > running ? filling : running;
     }
-    if (p->options.budget_bytes == 0 || bytes <= p->options.budget_bytes)
+    if (budget == 0 || bytes <= budget)
         return RVX_OK;
+    if (device && budget != p->options.budget_bytes)
+        snprintf(limit, sizeof limit, "%s has room for", device->name);
     advise(advice, sizeof advice, p, size, image_bytes);
-    rvx__plan_describe_peak(rvx__session_plan(rvx__inference_session(p->inference)), tensors,
-                            sizeof tensors, 4);
+    rvx__plan_describe_peak(rvx__inference_plan(p->inference), tensors, sizeof tensors, 4);
     return rvx__fail(error, RVX_ERROR_MEMORY,
-                     "a volume of %lld x %lld x %lld voxels needs %.1f MiB, the budget is %.1f "
-                     "MiB; %s; largest in the network:\n%s",
+                     "a volume of %lld x %lld x %lld voxels needs %.1f MiB, %s %.1f MiB; %s; "
+                     "largest in the network:\n%s",
                      (long long)size[2], (long long)size[1], (long long)size[0], mebibytes(bytes),
-                     mebibytes(p->options.budget_bytes), advice, tensors);
+                     limit, mebibytes(budget), advice, tensors);
 }
 
 /* Whether labels are all that is asked of the network, and one run gives them. */
@@ -149,9 +167,17 @@ static rvx_status prepare(rvx_predictor *p, const rvx_grid_map *map, bool probab
     p->inference = NULL;
     p->labels = options.labels;
     memcpy(p->patch, patch, sizeof patch);
+    options.plan_only = p->options.device != NULL; /* asked before a device gives memory */
     RVX_TRY(rvx__inference_create(&p->inference, p->model, &p->config, &options, error));
     RVX_TRY(check_budget(p, size, error));
+    if (options.plan_only) {
+        rvx__inference_free(p->inference);
+        p->inference = NULL;
+        options.plan_only = false;
+        RVX_TRY(rvx__inference_create(&p->inference, p->model, &p->config, &options, error));
+    }
     RVX_TRY(rvx__weights_import(rvx__inference_session(p->inference), p->file, -1, false, error));
+    RVX_TRY(rvx__session_upload(rvx__inference_session(p->inference), error));
 cleanup:
     if (status != RVX_OK) {
         rvx__inference_free(p->inference);

@@ -19,6 +19,7 @@ typedef struct rvx_predictor_options {
     int64_t budget_bytes;
     int threads;
     rvx_isa isa;
+    const rvx_device *device; /* NULL: the CPU; its memory is what a budget is about */
 } rvx_predictor_options;
 
 /* Keeps `file` (closed with the predictor, also when this fails); recipe and model must outlive it.

@@ -30,6 +30,10 @@ static void keep(rvx_cuda_device *device, cudaError_t code)
         device->failed = code;
 }
 
+/* A queue belongs to the device it was made on, and a thread that has not said otherwise works with
+ * the first one: every way in says it. */
+static void use(const rvx_cuda_device *device) { cudaSetDevice(device->index); }
+
 rvx_status device_count(int *count, rvx_error *error)
 {
     cudaError_t code = cudaGetDeviceCount(count);
@@ -69,6 +73,7 @@ void device_close(rvx_cuda_device *device)
 {
     if (!device)
         return;
+    use(device);
     cudaStreamDestroy(device->queue);
     free(device);
 }
@@ -78,6 +83,7 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_e
     cudaDeviceProp properties;
     size_t free_bytes, total_bytes;
     *info = {};
+    use(device);
     cudaError_t code = cudaGetDeviceProperties(&properties, device->index);
     if (code == cudaSuccess)
         code = cudaMemGetInfo(&free_bytes, &total_bytes);
@@ -98,18 +104,21 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_e
 
 void *device_queue(rvx_cuda_device *device) { return device->queue; }
 
-rvx_status allocate(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
+    use(device);
     return report(error, cudaMalloc(memory, (size_t)bytes), "allocate device memory");
 }
 
-rvx_status allocate_host(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+rvx_status allocate_host(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
+    use(device);
     return report(error, cudaMallocHost(memory, (size_t)bytes), "allocate pinned memory");
 }
 
-rvx_status allocate_shared(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+rvx_status allocate_shared(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
+    use(device);
     return report(error, cudaMallocManaged(memory, (size_t)bytes), "allocate managed memory");
 }
 
@@ -118,18 +127,21 @@ void release_host(rvx_cuda_device *, void *memory) { cudaFreeHost(memory); }
 
 void upload(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
 {
+    use(device);
     keep(device,
          cudaMemcpyAsync(device_to, from, (size_t)bytes, cudaMemcpyHostToDevice, device->queue));
 }
 
 void download(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes)
 {
+    use(device);
     keep(device,
          cudaMemcpyAsync(to, device_from, (size_t)bytes, cudaMemcpyDeviceToHost, device->queue));
 }
 
 void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
 {
+    use(device);
     keep(device, cudaMemsetAsync(device_to, byte, (size_t)bytes, device->queue));
 }
 

@@ -282,7 +282,7 @@ static trajectory train(const fixture *f, int threads, rvx_isa isa, rvx_dtype st
             rvx_tensor t = rvx__session_tensor(session, s.losses[i]);
             result.loss[step] += (double)*rvx__f32(&t);
         }
-        result.norm[step] = rvx__optimizer_step(&f->optimizer, session, step);
+        rvx__optimizer_step(&result.norm[step], &f->optimizer, session, step, NULL);
     }
     if (check)
         check_final(f, session, name);
