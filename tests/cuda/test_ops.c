@@ -1,7 +1,16 @@
 /* Every kernel of the CUDA backend on every case of its op, beside the CPU's plainest kernel: f32
  * to the tolerance of the case, bf16 to one rounding more; slices, folds, added gradients, in
- * place; the same bits twice. On a GPU or in the emulation: see tests/kernels/device.h. */
+ * place; the same bits twice; PyTorch's values. On a GPU or in the emulation: see
+ * tests/kernels/device.h. */
 #include "tests/kernels/cases.h"
+#include "tests/kernels/golden.h"
+
+#include <time.h>
+
+/* Too much work for the emulation: these run on a GPU alone. */
+static const struct {
+    const char *op, *name;
+} on_gpu_only[] = {{NULL, NULL}};
 
 /* Largest difference over the largest number of its group, in tolerances. */
 static double distance(const run *got, const run *want, const rvx_tensor *a, const rvx_tensor *b,
@@ -37,7 +46,9 @@ static double farthest(const run *got, const run *want)
     return worst;
 }
 
-static void check(const test_suite *s, const test_case *c, run_options options, const char *what)
+/* `golden`: PyTorch's values, or NULL. */
+static void check(const test_suite *s, const test_case *c, run_options options, const char *what,
+                  FILE *golden)
 {
     run got, again, want;
     options.isa = RVX_ISA_CUDA;
@@ -54,32 +65,35 @@ static void check(const test_suite *s, const test_case *c, run_options options, 
     tap_ok(got.intact, "%s/%s, %s: nothing else is written", s->op->name, c->name, what);
     tap_ok(run_same_bits(&got, &again), "%s/%s, %s: the same bits twice", s->op->name, c->name,
            what);
+    if (golden)
+        golden_check(&got, golden);
     run_free(&got);
     run_free(&again);
     run_free(&want);
 }
 
-static void case_check(const test_suite *s, const test_case *c)
+static void case_check(const test_suite *s, const test_case *c, FILE *golden)
 {
     const uint32_t all = (1u << RVX_IN_MAX) - 1;
-    check(s, c, (run_options){.threads = 1}, "f32");
-    check(s, c, (run_options){.threads = 1, .extra_pitch = 3, .accumulate = all}, "slices, added");
+    check(s, c, (run_options){.threads = 1}, "f32", golden);
+    check(s, c, (run_options){.threads = 1, .extra_pitch = 3, .accumulate = all}, "slices, added",
+          NULL);
     if (s->op->flags & RVX_OP_FOLDS)
-        check(s, c, (run_options){.threads = 1, .fold = true}, "fold");
+        check(s, c, (run_options){.threads = 1, .fold = true}, "fold", NULL);
     if (s->op->flags & RVX_OP_BACKWARD_IN_PLACE)
-        check(s, c, (run_options){.threads = 1, .backward_in_place = true}, "in place");
+        check(s, c, (run_options){.threads = 1, .backward_in_place = true}, "in place", NULL);
     if (!(s->op->flags & RVX_OP_BF16))
         return;
     const run_options bf16 = {.threads = 1, .bf16_in = s->pitched_in, .bf16_out = s->pitched_out};
     run_options options = bf16;
-    check(s, c, options, "bf16");
+    check(s, c, options, "bf16", NULL);
     options.extra_pitch = 8;
     options.accumulate = all;
     options.fold = (s->op->flags & RVX_OP_FOLDS) != 0;
-    check(s, c, options, "bf16 slices, added");
+    check(s, c, options, "bf16 slices, added", NULL);
     options = bf16;
     options.bf16_out = 0;
-    check(s, c, options, "bf16 to f32");
+    check(s, c, options, "bf16 to f32", NULL);
 }
 
 /* The plug-in has exactly the kernels that the rows promise. */
@@ -94,6 +108,43 @@ static void rows_check(void)
         }
 }
 
+static bool case_wanted(const test_suite *s, const test_case *c)
+{
+    for (int i = 0; on_gpu_only[i].op && device_interface->emulated; i++)
+        if (strcmp(on_gpu_only[i].op, s->op->name) == 0 &&
+            strcmp(on_gpu_only[i].name, c->name) == 0)
+            return false;
+    return true;
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void suite_check(const test_suite *s)
+{
+    double before = seconds();
+    int skipped = 0;
+    FILE *golden = golden_open(s->op->name);
+    tap_ok(golden != NULL, "%s has golden values", s->op->name);
+    for (int i = 0; i < s->case_count; i++) {
+        if (case_wanted(s, &s->cases[i])) {
+            case_check(s, &s->cases[i], golden);
+        } else {
+            printf("# %s/%s: on a GPU only\n", s->op->name, s->cases[i].name);
+            tap_skip("too much work for the emulation");
+            skipped++;
+        }
+    }
+    if (golden)
+        fclose(golden);
+    printf("# %s: %.1f s of processor time, %d of %d cases\n", s->op->name, seconds() - before,
+           s->case_count - skipped, s->case_count);
+}
+
 /* With an argument: that op only. */
 int main(int argc, char **argv)
 {
@@ -101,8 +152,7 @@ int main(int argc, char **argv)
         return tap_done();
     rows_check();
     for (int i = 0; i < CASE_COUNT(suites); i++)
-        for (int j = 0; j < suites[i]->case_count; j++)
-            if (suites[i]->op->cuda && (argc < 2 || strcmp(argv[1], suites[i]->op->name) == 0))
-                case_check(suites[i], &suites[i]->cases[j]);
+        if (suites[i]->op->cuda && (argc < 2 || strcmp(argv[1], suites[i]->op->name) == 0))
+            suite_check(suites[i]);
     return tap_done();
 }

@@ -1,9 +1,10 @@
 /* Integer streams: rounding to the grid, wrap-around, the count of what did not fit, sums that
  * their difference undoes bit for bit, statistics that equal those of whole numbers, and kernels
- * whose result does not depend on how voxels lie in memory. Every instruction set. */
+ * whose result does not depend on how voxels lie in memory. Every instruction set, and CUDA. */
 #include "kernels/op.h"
 #include "kernels/random.h"
 #include "tap.h"
+#include "tests/kernels/device.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -14,12 +15,45 @@ enum { GRID = 10 };
 
 static rvx_tensor tensor_make(rvx_shape shape, int64_t pitch, rvx_dtype dtype)
 {
-    int64_t bytes = rvx__shape_voxels(shape) * pitch * rvx__dtype_bytes(dtype) + 64;
-    return (rvx_tensor){.data = calloc(1, (size_t)bytes),
+    int64_t bytes = (rvx__shape_voxels(shape) * pitch * rvx__dtype_bytes(dtype) + 127) / 64 * 64;
+    void *data = device_allocate(bytes);
+    if (!data)
+        abort();
+    memset(data, 0, (size_t)bytes);
+    return (rvx_tensor){.data = data,
                         .shape = shape,
                         .pitch = pitch,
                         .dtype = dtype,
                         .grid_log2 = dtype == RVX_I16 ? GRID : 0};
+}
+
+/* Runs one phase to its end, with the scratch that the row asks for. False, and nothing done, where
+ * the op has no kernel for CUDA. */
+static bool run(const rvx_op *op, rvx_phase phase, rvx_call *call, rvx_isa isa)
+{
+    rvx_kernel kernel = device_kernel(op, phase, isa);
+    if (!kernel)
+        return false;
+    rvx_shape in[RVX_IN_MAX], out[RVX_OUT_MAX];
+    for (int i = 0; i < RVX_IN_MAX; i++)
+        in[i] = call->in[i].shape;
+    for (int i = 0; i < RVX_OUT_MAX; i++)
+        out[i] = call->out[i].shape;
+    call->threads = 2;
+    call->scratch_bytes = device_scratch(op, phase, in, out, call->params, call->threads, isa);
+    call->scratch = device_allocate((call->scratch_bytes + 127) / 64 * 64);
+    device_run(kernel, call, isa);
+    device_free(call->scratch);
+    return true;
+}
+
+static bool skipped(const rvx_op *op, rvx_phase phase, rvx_isa isa)
+{
+    if (device_kernel(op, phase, isa))
+        return false;
+    printf("# %s has no kernel for CUDA\n", op->name);
+    tap_skip("no kernel for CUDA");
+    return true;
 }
 
 static int64_t element(const rvx_tensor *t, int64_t i)
@@ -47,13 +81,14 @@ static void rounding_check(rvx_isa isa)
     enum { COUNT = 37 * 21 };
     rvx_shape shape = {1, 1, 3, 7, 37};
     rvx_tensor x = tensor_make(shape, 37, RVX_F32), y = tensor_make(shape, 40, RVX_I16);
-    int64_t overflow = 0, lost = 0;
-    y.overflow = &overflow;
+    int64_t *overflow = device_allocate(64), lost = 0;
+    *overflow = 0;
+    y.overflow = overflow;
     rvx_random random = {.seed = 7};
     for (int i = 0; i < COUNT; i++)
         rvx__f32(&x)[i] = i < 16 ? special[i] : 20 * rvx__random_normal(&random);
-    rvx_call call = {.in = {x}, .out = {y}, .threads = 2};
-    rvx__op_round.cpu[RVX_FORWARD][isa](&call);
+    rvx_call call = {.in = {x}, .out = {y}};
+    run(&rvx__op_round, RVX_FORWARD, &call, isa);
     int wrong = 0;
     for (int i = 0; i < COUNT; i++) {
         int64_t want = expected((double)rvx__f32(&x)[i]);
@@ -61,17 +96,19 @@ static void rounding_check(rvx_isa isa)
         lost += want != (int16_t)want;
     }
     tap_ok(wrong == 0, "isa %d: %d of %d values on the grid", (int)isa, COUNT - wrong, COUNT);
-    tap_ok(overflow == lost && lost > 0, "isa %d: %lld of %lld overflows counted", (int)isa,
-           (long long)overflow, (long long)lost);
-    free(x.data);
-    free(y.data);
+    tap_ok(*overflow == lost && lost > 0, "isa %d: %lld of %lld overflows counted", (int)isa,
+           (long long)*overflow, (long long)lost);
+    device_free(x.data);
+    device_free(y.data);
+    device_free(overflow);
 }
 
 /* y = a + b in place of a, then a = y - b, with b in each type and some sums out of range. */
 static void sum_check(rvx_isa isa, rvx_dtype type, int64_t channels)
 {
     rvx_shape shape = {2, 3, 5, 7, channels};
-    int64_t count = rvx__shape_count(shape), overflow = 0, lost = 0;
+    int64_t count = rvx__shape_count(shape), *overflow = device_allocate(64), lost = 0;
+    *overflow = 0;
     rvx_tensor y = tensor_make(shape, channels + 3, RVX_I16),
                b = tensor_make(shape, channels, type);
     int16_t *before = malloc((size_t)count * sizeof *before);
@@ -94,22 +131,23 @@ static void sum_check(rvx_isa isa, rvx_dtype type, int64_t channels)
         want[i] = before[i] + (int16_t)integer;
         lost += want[i] != (int16_t)want[i];
     }
-    y.overflow = &overflow;
-    rvx_call call = {.in = {y, b}, .out = {y}, .threads = 2};
-    rvx__op_add.cpu[RVX_FORWARD][isa](&call);
+    y.overflow = overflow;
+    rvx_call call = {.in = {y, b}, .out = {y}};
+    run(&rvx__op_add, RVX_FORWARD, &call, isa);
     int64_t wrong = 0, changed = 0;
     for (int64_t i = 0; i < count; i++)
         wrong += integers(&y)[element(&y, i)] != (int16_t)want[i];
-    tap_ok(wrong == 0 && overflow == lost,
+    tap_ok(wrong == 0 && *overflow == lost,
            "isa %d: sum with type %d, %lld channels, %lld overflows", (int)isa, (int)type,
            (long long)channels, (long long)lost);
     call.rebuild = 0;
-    rvx__op_add.cpu[RVX_INVERSE][isa](&call);
+    run(&rvx__op_add, RVX_INVERSE, &call, isa);
     for (int64_t i = 0; i < count; i++)
         changed += integers(&y)[element(&y, i)] != before[i];
     tap_ok(changed == 0, "isa %d: the difference undoes it", (int)isa);
-    free(y.data);
-    free(b.data);
+    device_free(y.data);
+    device_free(b.data);
+    device_free(overflow);
     free(before);
     free(want);
 }
@@ -123,19 +161,13 @@ static void statistics_check(rvx_isa isa, int64_t channels, int32_t groups)
     rvx_tensor x = tensor_make(shape, channels + 5, RVX_I16);
     rvx_tensor statistics = tensor_make((rvx_shape){2, 1, 1, sizes, 2}, 2, RVX_F32);
     rvx_tensor fold = tensor_make((rvx_shape){2, 1, 1, 3, channels}, channels, RVX_F32);
-    rvx_shape in[RVX_IN_MAX] = {shape}, out[RVX_OUT_MAX] = {shape, statistics.shape, fold.shape};
-    int64_t bytes = rvx__op_norm_act.scratch(RVX_FORWARD, in, out, &params, 2), count = 5 * 17 * 31;
+    int64_t count = 5 * 17 * 31;
     rvx_random random = {.seed = 13};
     for (int64_t i = 0; i < rvx__shape_count(shape); i++)
         integers(&x)[element(&x, i)] =
             (int16_t)(25000 + (int)rvx__random_below(&random, 700) - (int)(i % channels) * 3);
-    rvx_call call = {.params = &params,
-                     .in = {x},
-                     .out = {{.shape = shape}, statistics, fold},
-                     .scratch = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64),
-                     .scratch_bytes = bytes,
-                     .threads = 2};
-    rvx__op_norm_act.cpu[RVX_FORWARD][isa](&call);
+    rvx_call call = {.params = &params, .in = {x}, .out = {{.shape = shape}, statistics, fold}};
+    run(&rvx__op_norm_act, RVX_FORWARD, &call, isa);
     int wrong = 0;
     for (int64_t n = 0; n < 2; n++)
         for (int64_t g = 0; g < sizes; g++) {
@@ -156,10 +188,9 @@ static void statistics_check(rvx_isa isa, int64_t channels, int32_t groups)
         }
     tap_ok(wrong == 0, "isa %d: statistics of %lld channels in %lld groups", (int)isa,
            (long long)channels, (long long)sizes);
-    free(call.scratch);
-    free(x.data);
-    free(statistics.data);
-    free(fold.data);
+    device_free(x.data);
+    device_free(statistics.data);
+    device_free(fold.data);
 }
 
 typedef struct conv_case {
@@ -224,25 +255,18 @@ static void convolution_check(rvx_isa isa, const conv_case *c, rvx_dtype type, i
     for (int64_t i = 0; i < rvx__shape_count(y); i++)
         memcpy((char *)one.data + element(&one, i) * rvx__dtype_bytes(type),
                (char *)before.data + i * rvx__dtype_bytes(type), (size_t)rvx__dtype_bytes(type));
-    int64_t bytes = rvx__op_conv.scratch(RVX_FORWARD, in, &y, &params, 2);
-    rvx_call call = {.params = &params,
-                     .in = {x, weight, {0}, one},
-                     .out = {one},
-                     .fold = fold,
-                     .scratch = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64),
-                     .scratch_bytes = bytes,
-                     .threads = 2};
-    rvx__op_conv.cpu[RVX_FORWARD][isa](&call);
+    rvx_call call = {.params = &params, .in = {x, weight, {0}, one}, .out = {one}, .fold = fold};
+    run(&rvx__op_conv, RVX_FORWARD, &call, isa);
     rvx_call plain = call;
     plain.in[3] = (rvx_tensor){0};
     plain.out[0] = sum;
-    rvx__op_conv.cpu[RVX_FORWARD][isa](&plain);
-    rvx_call add = {.in = {before, sum}, .out = {two}, .threads = 2};
-    rvx__op_add.cpu[RVX_FORWARD][isa](&add);
+    run(&rvx__op_conv, RVX_FORWARD, &plain, isa);
+    rvx_call add = {.in = {before, sum}, .out = {two}};
+    run(&rvx__op_add, RVX_FORWARD, &add, isa);
     tap_ok(same(&one, &two), "isa %d, %s, type %d%s: residual == convolution, then sum", (int)isa,
            c->name, (int)type, bf16_products ? ", bf16 products" : "");
     call.rebuild = 3;
-    rvx__op_conv.cpu[RVX_INVERSE][isa](&call);
+    run(&rvx__op_conv, RVX_INVERSE, &call, isa);
     /* f32 gives back what it can: two roundings of numbers below 32, half of 2^-19 each */
     double worst = 0;
     for (int64_t i = 0; i < rvx__shape_count(y) && type == RVX_F32; i++)
@@ -251,32 +275,41 @@ static void convolution_check(rvx_isa isa, const conv_case *c, rvx_dtype type, i
     tap_ok(type == RVX_F32 ? worst <= 0x1p-19 : same(&one, &before), "the inverse gives it back");
     if (type == RVX_I16) {
         plain.out[0] = one;
-        rvx__op_conv.cpu[RVX_FORWARD][isa](&plain);
-        rvx_call round = {.in = {sum}, .out = {two}, .threads = 2};
-        rvx__op_round.cpu[RVX_FORWARD][isa](&round);
+        run(&rvx__op_conv, RVX_FORWARD, &plain, isa);
+        rvx_call round = {.in = {sum}, .out = {two}};
+        run(&rvx__op_round, RVX_FORWARD, &round, isa);
         tap_ok(same(&one, &two), "stored to the grid == rounded after");
     }
-    void *all[] = {x.data,   weight.data, fold.data, before.data,
-                   one.data, sum.data,    two.data,  call.scratch};
+    void *all[] = {x.data, weight.data, fold.data, before.data, one.data, sum.data, two.data};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        free(all[i]);
+        device_free(all[i]);
+}
+
+static void isa_check(rvx_isa isa)
+{
+    rounding_check(isa);
+    for (int type = RVX_F32; type <= RVX_I16; type++)
+        for (int64_t channels = 1; channels <= 33; channels += 16)
+            sum_check(isa, (rvx_dtype)type, channels);
+    if (!skipped(&rvx__op_norm_act, RVX_FORWARD, isa)) {
+        statistics_check(isa, 1, 0);
+        statistics_check(isa, 30, 15);
+        statistics_check(isa, 48, 0);
+    }
+    if (skipped(&rvx__op_conv, RVX_FORWARD, isa))
+        return;
+    for (size_t i = 0; i < sizeof conv_cases / sizeof *conv_cases; i++) {
+        convolution_check(isa, &conv_cases[i], RVX_F32, 0);
+        convolution_check(isa, &conv_cases[i], RVX_I16, 0);
+        convolution_check(isa, &conv_cases[i], RVX_I16, 1);
+    }
 }
 
 int main(void)
 {
-    for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++) {
-        rounding_check((rvx_isa)isa);
-        for (int type = RVX_F32; type <= RVX_I16; type++)
-            for (int64_t channels = 1; channels <= 33; channels += 16)
-                sum_check((rvx_isa)isa, (rvx_dtype)type, channels);
-        statistics_check((rvx_isa)isa, 1, 0);
-        statistics_check((rvx_isa)isa, 30, 15);
-        statistics_check((rvx_isa)isa, 48, 0);
-        for (size_t i = 0; i < sizeof conv_cases / sizeof *conv_cases; i++) {
-            convolution_check((rvx_isa)isa, &conv_cases[i], RVX_F32, 0);
-            convolution_check((rvx_isa)isa, &conv_cases[i], RVX_I16, 0);
-            convolution_check((rvx_isa)isa, &conv_cases[i], RVX_I16, 1);
-        }
-    }
+    for (int isa = 0; isa <= (int)rvx__isa_detect(); isa++)
+        isa_check((rvx_isa)isa);
+    if (tap_ok(device_use(), "the CUDA backend is there"))
+        isa_check(RVX_ISA_CUDA);
     return tap_done();
 }
