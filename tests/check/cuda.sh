@@ -59,7 +59,9 @@ function complain(text) { print "cuda: " kernel " (" arch "): " text; wrong++ }
     kernel = source "/" kernel
     name = kernel
     sub(/<.*/, "", name)
-    row = name in ceiling ? name : "*"
+    whole = kernel
+    gsub(/ /, "", whole)
+    row = whole in ceiling ? whole : name in ceiling ? name : "*"
     used[row] = 1
     seen[kernel] = seen[kernel] " " arch
     entry = 1
