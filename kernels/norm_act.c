@@ -17,6 +17,7 @@
  *      rstd, fold table [n][1][1][3][c] of scale, shift and slope with y = fold(x).
  * Backward reads x, gamma, statistics and the fold table, never y; the slope counts where the
  * value before it is not above 0, as in PyTorch. */
+#include "kernels/norm_cuda.h"
 #include "kernels/op.h"
 #include "kernels/pieces.h"
 
@@ -90,6 +91,13 @@ static int64_t norm_act_scratch(rvx_phase phase, const rvx_shape *in, const rvx_
     return phase == RVX_FORWARD ? bytes : bytes + x.n * x.c * 4 * (int64_t)sizeof(float);
 }
 
+static int64_t norm_act_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                     const rvx_op_params *params)
+{
+    (void)out, (void)params;
+    return rvx__norm_cuda_of(phase, in[0]).bytes;
+}
+
 const rvx_op rvx__op_norm_act = {
     .name = "norm_act",
     .in_min = 1,
@@ -105,4 +113,6 @@ const rvx_op rvx__op_norm_act = {
     .scratch = norm_act_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__norm_act_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__norm_act_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
+    .cuda_scratch = norm_act_cuda_scratch,
 };

@@ -212,6 +212,9 @@ inline uint32_t to_tf32(float v)
 inline float multiply(float a, float b) { return a * b; }
 inline float add(float a, float b) { return a + b; }
 inline float fused(float a, float b, float c) { return std::fmaf(a, b, c); }
+inline double multiply(double a, double b) { return a * b; }
+inline double add(double a, double b) { return a + b; }
+inline double fused(double a, double b, double c) { return std::fma(a, b, c); }
 inline int32_t round_even(float v)
 {
     if (v != v)

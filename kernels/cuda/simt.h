@@ -123,6 +123,9 @@ RVX_DEVICE uint32_t as_bits(float v) { return __float_as_uint(v); }
 RVX_DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }
 RVX_DEVICE float add(float a, float b) { return __fadd_rn(a, b); }
 RVX_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+RVX_DEVICE double multiply(double a, double b) { return __dmul_rn(a, b); }
+RVX_DEVICE double add(double a, double b) { return __dadd_rn(a, b); }
+RVX_DEVICE double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
 RVX_DEVICE int32_t round_even(float v) { return __float2int_rn(v); }
 /* Integers alone: their sum does not depend on the order. */
 RVX_DEVICE void count(int64_t *counter, int64_t n)
