@@ -45,4 +45,5 @@ const rvx_op rvx__op_dropout = {
     .cost = dropout_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__dropout_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__dropout_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
 };

@@ -51,4 +51,5 @@ const rvx_op rvx__op_max_pool = {
     .cost = max_pool_cost,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__max_pool_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__max_pool_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
 };

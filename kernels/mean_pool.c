@@ -6,6 +6,7 @@
  * in: x [n][d][h][w][c]; out: y [n][1][1][1][c]. Backward reads nothing. */
 #include "kernels/op.h"
 #include "kernels/pieces.h"
+#include "kernels/walk.h"
 
 RVX_DECLARE_KERNEL(rvx__mean_pool_forward)
 RVX_DECLARE_KERNEL(rvx__mean_pool_backward)
@@ -36,6 +37,16 @@ static int64_t mean_pool_scratch(rvx_phase phase, const rvx_shape *in, const rvx
     return phase == RVX_FORWARD ? pieces * x.c * (int64_t)sizeof(double) : 0;
 }
 
+/* Forward: a double a channel and piece of the GPU's cut, and one a channel. */
+static int64_t mean_pool_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                      const rvx_op_params *params)
+{
+    (void)out, (void)params;
+    rvx_shape x = in[0];
+    int64_t pieces = rvx__walk_of(x.d * x.h * x.w, x.c).pieces;
+    return phase == RVX_FORWARD ? x.n * x.c * (pieces + 1) * (int64_t)sizeof(double) : 0;
+}
+
 const rvx_op rvx__op_mean_pool = {
     .name = "mean_pool",
     .in_min = 1,
@@ -48,4 +59,6 @@ const rvx_op rvx__op_mean_pool = {
     .scratch = mean_pool_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__mean_pool_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__mean_pool_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
+    .cuda_scratch = mean_pool_cuda_scratch,
 };

@@ -7,6 +7,13 @@
 #include <math.h>
 #include <stdint.h>
 
+/* Functions that device code uses too. */
+#ifdef __CUDACC__
+#define RVX_RANDOM_FUNCTION static inline __host__ __device__
+#else
+#define RVX_RANDOM_FUNCTION static inline
+#endif
+
 typedef struct rvx_random {
     uint64_t seed;    /* the run */
     uint64_t stream;  /* what for: a case, a parameter, a step */
@@ -17,7 +24,7 @@ typedef struct rvx_random_block {
     uint32_t word[4];
 } rvx_random_block;
 
-static inline rvx_random_block rvx__philox(uint64_t seed, uint64_t stream, uint64_t counter)
+RVX_RANDOM_FUNCTION rvx_random_block rvx__philox(uint64_t seed, uint64_t stream, uint64_t counter)
 {
     uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32);
     uint32_t c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32);

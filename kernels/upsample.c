@@ -55,4 +55,5 @@ const rvx_op rvx__op_upsample = {
     .scratch = upsample_scratch,
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__upsample_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__upsample_backward)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA),
 };
