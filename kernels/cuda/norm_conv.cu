@@ -1,0 +1,93 @@
+/* Normalisation, activation and convolution as one op on the GPU (see kernels/norm_conv.c): its two
+ * halves, and the walk over slabs in the backward of the data. Owns no kernel. */
+#include "kernels/cuda/norm_act.h"
+#include "kernels/norm_conv.h"
+
+extern "C" {
+void rvx__cuda_norm_act_forward(const rvx_call *call);
+void rvx__cuda_conv_forward(const rvx_call *call);
+void rvx__cuda_conv_inverse(const rvx_call *call);
+void rvx__cuda_conv_backward_data(const rvx_call *call);
+void rvx__cuda_conv_backward_parameters(const rvx_call *call);
+}
+
+namespace
+{
+/* The gradient of the convolution's input for one slab, in scratch. */
+rvx_tensor slab_gradient(const rvx_call *call, const rvx__slab_range &range, int64_t n,
+                         const rvx__slab_cuda &at)
+{
+    char *const scratch = static_cast<char *>(call->scratch);
+    rvx_tensor made = {};
+    made.data = scratch;
+    made.shape = call->in[RVX_NORM_CONV_X].shape;
+    made.shape.n = 1;
+    made.shape.d = range.made;
+    made.pitch = made.shape.c;
+    made.dtype = RVX_F32;
+    rvx_call conv = {};
+    conv.params = &range.params;
+    conv.in[0] = made;
+    conv.in[0].data = nullptr;
+    conv.in[1] = call->in[RVX_NORM_CONV_WEIGHT];
+    conv.grad_in[0] = made;
+    conv.grad_out[0] =
+        rvx__slab_slices_of(&call->grad_out[0], n, range.source_first, range.source_count);
+    conv.out[0].shape = conv.grad_out[0].shape;
+    conv.scratch = scratch + at.conv;
+    conv.scratch_bytes = call->scratch_bytes - at.conv;
+    conv.queue = call->queue;
+    rvx__cuda_conv_backward_data(&conv);
+    return rvx__slab_slices_of(&made, 0, range.skip, range.count);
+}
+} // namespace
+
+extern "C" void rvx__cuda_norm_conv_forward(const rvx_call *call)
+{
+    const rvx_call norm = rvx__norm_conv_norm(call), conv = rvx__norm_conv_conv(call);
+    rvx__cuda_norm_act_forward(&norm);
+    rvx__cuda_conv_forward(&conv);
+}
+
+extern "C" void rvx__cuda_norm_conv_inverse(const rvx_call *call)
+{
+    const rvx_call conv = rvx__norm_conv_conv(call);
+    rvx__cuda_conv_inverse(&conv);
+}
+
+extern "C" void rvx__cuda_norm_conv_backward_parameters(const rvx_call *call)
+{
+    const rvx_call conv = rvx__norm_conv_conv(call);
+    rvx__cuda_conv_backward_parameters(&conv);
+}
+
+extern "C" void rvx__cuda_norm_conv_backward_data(const rvx_call *call)
+{
+    const rvx_tensor &x = call->in[RVX_NORM_CONV_X], &dx = call->grad_in[RVX_NORM_CONV_X];
+    const rvx__slab_cuda at = rvx__slab_cuda_of(x.shape, call->params);
+    const int64_t slices = rvx__slab_slices(x.shape, RVX_SLAB_BYTES_CUDA);
+    char *const scratch = static_cast<char *>(call->scratch);
+    double *const totals = reinterpret_cast<double *>(scratch + at.totals);
+    const rvx_call whole = rvx__norm_conv_norm(call);
+    for (int64_t n = 0; n < x.shape.n; n++) {
+        rvx_call sample = whole;
+        sample.in[0] = rvx__slab_slices_of(&x, n, 0, x.shape.d);
+        sample.grad_in[0] = rvx__slab_slices_of(&dx, n, 0, x.shape.d);
+        sample.out[1] = rvx__slab_table(&call->out[1], n);
+        sample.out[2] = rvx__slab_table(&call->out[2], n);
+        const rvx::NormSlab slab = {reinterpret_cast<double *>(scratch + at.partial),
+                                    totals + n * 2 * x.shape.c,
+                                    reinterpret_cast<float *>(scratch + at.corrections)};
+        for (int64_t first = 0; first < x.shape.d; first += slices) {
+            const rvx__slab_range range =
+                rvx__slab_make(x.shape, call->params, RVX_SLAB_BYTES_CUDA, first);
+            rvx_call part = sample;
+            part.in[0] = rvx__slab_slices_of(&x, n, first, range.count);
+            part.grad_in[0] = rvx__slab_slices_of(&dx, n, first, range.count);
+            part.grad_out[0] = slab_gradient(call, range, n, at);
+            rvx::norm_slab_add(&part, slab, first == 0);
+        }
+        rvx::norm_slab_close(&sample, slab);
+    }
+    rvx::norm_parameters(&whole, totals);
+}
