@@ -131,12 +131,14 @@ static void print_line(rvx_text *out, const rvx_check_result *r, const rvx_devic
     rvx__text_add(out, "\n");
 }
 
-static void print_json(rvx_text *out, const checking *c, const int64_t size[3])
+static void print_json(rvx_text *out, const checking *c, const rvx_device *device,
+                       const int64_t size[3])
 {
     const rvx_check_result *r = &c->result;
     rvx__text_format(out, "{\"exact\": %s, \"as_planned\": %s, \"network\": ",
                      r->exact ? "true" : "false", r->as_planned ? "true" : "false");
     rvx__text_quote(out, c->subject.job.model->name);
+    rvx__text_format(out, ", \"device\": \"%s\"", device ? device->name : "cpu");
     rvx__text_format(out,
                      ", \"size\": [%lld, %lld, %lld], \"batch\": %lld, \"gradients\": %d, "
                      "\"gradients_equal\": %d, \"process_peak_bytes\": %lld, \"runs\": [",
@@ -269,7 +271,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     input.image = c->sample;
     RVX_TRY(rvx__check(&c->result, &input, error));
     if (c->options.json)
-        print_json(&out, c, size);
+        print_json(&out, c, device, size);
     else
         print_line(&out, &c->result, device);
     RVX_TRY(rvx__facade_text(text, &out, status, error));

@@ -115,10 +115,11 @@ rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *o, 
     made->count = o->recipe->patch.batch;
     int64_t temporary;
     made->image_bytes = batch_bytes(o->recipe, o->patch, o->dtype, &made->voxels, &temporary);
-    int64_t threaded = rvx__loader_bytes_ahead(o->recipe, o->patch, o->dtype);
-    made->threaded = threaded > 0;
+    int64_t threaded = temporary + BATCHES * (made->image_bytes + made->voxels);
+    made->threaded =
+        o->elsewhere || rvx__loader_bytes_ahead(o->recipe, o->patch, o->dtype) == threaded;
     bool idle = !made->threaded && o->idle && o->idle_bytes >= temporary;
-    if (!made->threaded)
+    if (!made->threaded || o->elsewhere)
         made->sampler.threads = o->threads;
     if (!allocate(made, temporary, idle ? o->idle : NULL) ||
         (made->threaded && pthread_create(&made->thread, NULL, work, made) != 0)) {

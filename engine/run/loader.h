@@ -1,6 +1,7 @@
 /* The loader: the samples of the next step. Owns: the thread that draws them while the network
  * works on this one, and two batches; or, where samples are whole volumes too large to hold once
- * more, nothing: they are drawn between the steps, in memory that the step does not use then.
+ * more, nothing: they are drawn between the steps, in memory that the step does not use then
+ * (unless steps run on a device).
  * Invariant: batches come in step order and hold what rvx__sample_draw gives for that step,
  * whatever the timing and wherever they are drawn. */
 #ifndef RVX_LOADER_H
@@ -19,7 +20,8 @@ typedef struct rvx_loader_options {
     rvx_dtype dtype; /* of images: RVX_F32 or RVX_BF16 */
     void *idle;      /* memory that nobody uses while rvx__loader_next runs; NULL is legal */
     int64_t idle_bytes;
-    int threads; /* for what is drawn between the steps */
+    int threads;    /* for what is drawn between the steps */
+    bool elsewhere; /* steps leave processor and memory alone: always draws ahead, on all threads */
 } rvx_loader_options;
 
 rvx_status rvx__loader_create(rvx_loader **loader, const rvx_loader_options *options,

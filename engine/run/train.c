@@ -308,7 +308,8 @@ static rvx_status open_loader(trainer *t, rvx_error *error)
                                   .first_step = t->step,
                                   .dtype =
                                       rvx__session_tensor(t->session, t->step_plan.image).dtype,
-                                  .threads = t->job->threads};
+                                  .threads = t->job->threads,
+                                  .elsewhere = t->job->device != NULL};
     options.idle = rvx__session_idle(t->session, &options.idle_bytes);
     return rvx__loader_create(&t->loader, &options, error);
 }
