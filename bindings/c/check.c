@@ -30,8 +30,8 @@ static rvx_status load_image(checking *c, rvx_error *error)
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     rvx_case_recipe recipe;
     const int count = c->subject.job.config.in_channels;
-    bool named =
-        rvx__text_ends_with(first, "_0000.nii.gz") || rvx__text_ends_with(first, "_0000.nii");
+    const int64_t stem = rvx__volume_stem_bytes(first);
+    bool named = stem > 5 && strncmp(first + stem - 5, "_0000", 5) == 0;
     if (count > RVX_CHANNELS_MAX || (count > 1 && !named))
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "%s: the network has %d channels: expected CASE_0000.nii.gz with up to %d "

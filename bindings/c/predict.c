@@ -69,14 +69,6 @@ static rvx_status add_case(prediction *p, const char *identifier, int64_t identi
     return RVX_OK;
 }
 
-/* Length of the name without ".nii" or ".nii.gz"; -1 for another kind of file. */
-static int64_t stem_bytes(const char *name)
-{
-    if (rvx__text_ends_with(name, ".nii.gz"))
-        return (int64_t)strlen(name) - 7;
-    return rvx__text_ends_with(name, ".nii") ? (int64_t)strlen(name) - 4 : -1;
-}
-
 static bool ends_with_channel(const char *name, int64_t stem, const char *suffix)
 {
     return stem > 5 && strncmp(name + stem - 5, suffix, 5) == 0;
@@ -98,10 +90,10 @@ static rvx_status check_channels(const prediction *p, const char *first, rvx_err
 static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
 {
     const char *name = rvx__path_name(path);
-    int64_t stem = stem_bytes(name);
+    int64_t stem = rvx__volume_stem_bytes(name);
     if (stem < 1)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: expected a name that ends in .nii or .nii.gz", path);
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: expected a name that ends in %s", path,
+                         RVX_VOLUME_SUFFIXES);
     if (!rvx__path_exists(path))
         return rvx__fail(error, RVX_ERROR_IO, "%s: no such file", path);
     if (ends_with_channel(name, stem, "_0000")) {
@@ -125,7 +117,7 @@ static rvx_status add_folder(prediction *p, const char *folder, rvx_error *error
     int64_t before = p->identifiers.count;
     RVX_TRY(rvx__directory_list(&files, folder, NULL, error));
     for (int64_t i = 0; i < files.count; i++) {
-        int64_t stem = stem_bytes(files.names[i]);
+        int64_t stem = rvx__volume_stem_bytes(files.names[i]);
         char path[RVX_PATH_BYTES];
         if (stem < 1 || !ends_with_channel(files.names[i], stem, "_0000"))
             continue;
@@ -133,8 +125,8 @@ static rvx_status add_folder(prediction *p, const char *folder, rvx_error *error
         RVX_TRY(add_file(p, path, error));
     }
     if (p->identifiers.count == before)
-        status = rvx__fail(error, RVX_ERROR_ARGUMENT,
-                           "%s: holds no CASE_0000.nii.gz or CASE_0000.nii", folder);
+        status = rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: holds no CASE_0000.nii.gz (%s)", folder,
+                           RVX_VOLUME_SUFFIXES);
 cleanup:
     rvx__names_free(&files);
     return status;
@@ -150,7 +142,7 @@ rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first,
     if (status != RVX_OK || channel == 0)
         return status;
     const char *name = rvx__path_name(out);
-    char *digits = out + (name - out) + stem_bytes(name) - 4;
+    char *digits = out + (name - out) + rvx__volume_stem_bytes(name) - 4;
     for (int i = 3, rest = channel; i >= 0; i--, rest /= 10)
         digits[i] = (char)('0' + rest % 10);
     return RVX_OK;

@@ -11,15 +11,6 @@
 
 enum { SCAN_SLICES = 8, NAMED_MAX = 5 };
 
-int64_t rvx__case_name_bytes(const char *file_name)
-{
-    static const char *const endings[] = {".nii.gz", ".nii"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (rvx__text_ends_with(file_name, endings[i]) && strlen(file_name) > strlen(endings[i]))
-            return (int64_t)(strlen(file_name) - strlen(endings[i]));
-    return -1;
-}
-
 void rvx__evaluation_free(rvx_evaluation *evaluation)
 {
     for (int64_t i = 0; i < evaluation->case_count; i++) {
@@ -64,7 +55,7 @@ rvx_status rvx__evaluation_add(rvx_evaluation *evaluation, const char *name,
     rvx_status status = RVX_OK;
     rvx_volume prediction = {0}, reference = {0};
     const char *file = rvx__path_name(reference_path);
-    int64_t name_bytes = name ? (int64_t)strlen(name) : rvx__case_name_bytes(file);
+    int64_t name_bytes = name ? (int64_t)strlen(name) : rvx__volume_stem_bytes(file);
     const rvx_class_list *list = &evaluation->list;
     if (evaluation->tolerance_mm == 0.0)
         evaluation->tolerance_mm = RVX_TOLERANCE_DEFAULT_MM;
@@ -133,7 +124,7 @@ static rvx_status names_list(rvx_names *names, const char *folder, rvx_error *er
     rvx_status status = rvx__directory_list(names, folder, NULL, error);
     int64_t kept = 0;
     for (int64_t i = 0; i < names->count; i++) {
-        if (rvx__case_name_bytes(names->names[i]) > 0)
+        if (rvx__volume_stem_bytes(names->names[i]) > 0)
             names->names[kept++] = names->names[i];
         else
             free(names->names[i]);
@@ -144,11 +135,11 @@ static rvx_status names_list(rvx_names *names, const char *folder, rvx_error *er
 
 static bool same_case(const char *a, const char *b)
 {
-    int64_t bytes = rvx__case_name_bytes(a);
-    return bytes == rvx__case_name_bytes(b) && strncmp(a, b, (size_t)bytes) == 0;
+    int64_t bytes = rvx__volume_stem_bytes(a);
+    return bytes == rvx__volume_stem_bytes(b) && strncmp(a, b, (size_t)bytes) == 0;
 }
 
-/* Names are sorted, but ".nii" and ".nii.gz" of one folder may mix: the plain search is cheap. */
+/* Names are sorted, but the endings of one folder may mix: the plain search is cheap. */
 static int64_t partner_find(const rvx_names *names, const char *name)
 {
     for (int64_t i = 0; i < names->count; i++)
@@ -164,8 +155,8 @@ static rvx_status pair_match(folder_pair *pair, bool allow_missing, rvx_error *e
     RVX_TRY(names_list(&pair->prediction_names, pair->predictions, error));
     const rvx_names *names = &pair->reference_names;
     if (names->count == 0)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: holds no reference (.nii.gz or .nii)",
-                         pair->references);
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: holds no reference (%s)", pair->references,
+                         RVX_VOLUME_SUFFIXES);
     pair->partner = malloc((size_t)names->count * sizeof(int64_t));
     if (!pair->partner)
         return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its names", pair->references);

@@ -35,7 +35,7 @@ typedef struct rvx_evaluate_params {
     void *context;
 } rvx_evaluate_params;
 
-/* Compares PREDICTIONS/CASE.nii.gz with REFERENCES/CASE.nii.gz (or .nii) for every reference.
+/* Compares PREDICTIONS/CASE.nii.gz with REFERENCES/CASE.nii.gz (or of another format) for every reference.
  * Refused, with the file named: a missing prediction, grids that differ by more than
  * RVX_GRID_TOLERANCE (as in training), labels that dataset.json does not declare. Holds one case in
  * memory. The result is freed with rvx__evaluation_free, also after an error. */
@@ -73,8 +73,5 @@ rvx_status rvx__evaluation_from_json(rvx_evaluation *evaluation, const json_t *t
 json_t *rvx__evaluation_to_json(const rvx_evaluation *evaluation);
 /* For a screen: one table by class, one by case, worst first. */
 void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation);
-
-/* Length of the name without a volume ending (.nii.gz, .nii), or -1 where it has none. */
-int64_t rvx__case_name_bytes(const char *file_name);
 
 #endif

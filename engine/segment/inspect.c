@@ -149,7 +149,12 @@ static void form_add(rvx_text *out, const rvx_volume_info *info)
     const int codes[2] = {info->sform_code, info->qform_code};
     static const char *const names[2] = {"sform", "qform"};
     row_open(out, "geometry");
-    rvx__text_format(out, "from %s;", info->geometry_source);
+    rvx__text_format(out, "from %s", info->geometry_source);
+    if (strncmp(info->format, "nifti", 5) != 0) {
+        rvx__text_format(out, "%s%s\n", info->remark[0] ? "; " : "", info->remark);
+        return;
+    }
+    rvx__text_add(out, ";");
     for (int i = 0; i < 2; i++)
         rvx__text_format(out, " %s code %d (%s)%s", names[i], codes[i],
                          codes[i] >= 0 && codes[i] < 6 ? meanings[codes[i]] : "not defined",
@@ -218,7 +223,7 @@ static rvx_status folder_describe(rvx_text *out, const char *path, rvx_error *er
         char file[RVX_PATH_BYTES], letters[4];
         rvx_volume_reader *reader = NULL;
         rvx_error reason = {0};
-        if (rvx__case_name_bytes(names.names[i]) < 0)
+        if (rvx__volume_stem_bytes(names.names[i]) < 0)
             continue;
         volumes++;
         RVX_TRY(rvx__path_join(file, path, names.names[i], error));
@@ -238,8 +243,9 @@ static rvx_status folder_describe(rvx_text *out, const char *path, rvx_error *er
         rvx__volume_reader_close(reader);
     }
     if (volumes == 0)
-        worst = rvx__fail(error, RVX_ERROR_ARGUMENT,
-                          "%s: holds neither dataset.json nor a volume (.nii.gz, .nii)", path);
+        worst =
+            rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: holds neither dataset.json nor a volume (%s)",
+                      path, RVX_VOLUME_SUFFIXES);
     else
         rvx__text_format(out, "%lld volume%s\n", (long long)volumes, volumes == 1 ? "" : "s");
     status = worst;

@@ -2,6 +2,7 @@
 #include "engine/segment/report.h"
 
 #include "engine/base/file.h"
+#include "engine/volume/volume.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,20 +12,19 @@
  * imagesTr/CASE_0000.nii.gz. "" where there is none. */
 static rvx_status image_find(char out[RVX_PATH_BYTES], const char *reference_path, rvx_error *error)
 {
-    static const char *const endings[] = {"_0000.nii.gz", "_0000.nii"};
     rvx_status status = RVX_OK;
     char folder[RVX_PATH_BYTES], parent[RVX_PATH_BYTES], images[RVX_PATH_BYTES], name[1024];
     out[0] = 0;
     RVX_TRY(rvx__path_parent(folder, reference_path, error));
     const char *folder_name = rvx__path_name(folder), *file = rvx__path_name(reference_path);
-    int64_t case_bytes = rvx__case_name_bytes(file);
+    int64_t case_bytes = rvx__volume_stem_bytes(file);
     if (strncmp(folder_name, "labels", 6) != 0 || case_bytes < 0 || case_bytes > 900)
         return RVX_OK;
     RVX_TRY(rvx__path_parent(parent, folder, error));
     snprintf(name, sizeof name, "images%.200s", folder_name + 6);
     RVX_TRY(rvx__path_join(images, parent, name, error));
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        snprintf(name, sizeof name, "%.*s%s", (int)case_bytes, file, endings[i]);
+    for (int64_t i = 0; rvx__volume_suffix_at(i); i++) {
+        snprintf(name, sizeof name, "%.*s_0000%s", (int)case_bytes, file, rvx__volume_suffix_at(i));
         RVX_TRY(rvx__path_join(out, images, name, error));
         if (rvx__path_is_file(out))
             return RVX_OK;

@@ -182,9 +182,8 @@ static rvx_status ending_parse(rvx_dataset *d, const json_t *root, const char *p
     const char *text = json_string_value(ending);
     if (!rvx__format_find(text))
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: file_ending: \"%s\" is no supported format; expected \".nii.gz\" or "
-                         "\".nii\"",
-                         path, text);
+                         "%s: file_ending: \"%s\" is no supported format; expected %s", path, text,
+                         RVX_VOLUME_SUFFIXES);
     d->file_ending = strdup(text);
     d->name = strdup(name ? json_string_value(name) : rvx__path_name(d->path));
     return d->file_ending && d->name ? RVX_OK : no_memory(path, error);

@@ -34,6 +34,20 @@ static void orthonormalise(double m[3][3])
     }
 }
 
+/* Largest entry of M^T M - 1. */
+static double orthonormal_error(const double m[3][3])
+{
+    double worst = 0;
+    for (int a = 0; a < 3; a++)
+        for (int b = 0; b <= a; b++) {
+            double sum = a == b ? -1 : 0;
+            for (int row = 0; row < 3; row++)
+                sum += m[row][a] * m[row][b];
+            worst = fmax(worst, fabs(sum));
+        }
+    return worst;
+}
+
 static rvx_status axes_check(const double direction[3][3], const char *name, rvx_error *error)
 {
     static const char axis_names[] = "xyz";
@@ -48,6 +62,41 @@ static rvx_status axes_check(const double direction[3][3], const char *name, rvx
                              "%.0e is accepted): sheared grids must be resampled first",
                              name, axis_names[a], axis_names[b], cosine, AXIS_COSINE_MAX);
     }
+    return RVX_OK;
+}
+
+rvx_status rvx__geometry_from_axes(rvx_geometry *geometry, const double origin[3],
+                                   const double spacing[3], const double direction[3][3],
+                                   const char *name, rvx_error *error)
+{
+    rvx_geometry g = *geometry;
+    for (int axis = 0; axis < 3; axis++) {
+        double square = 0;
+        for (int row = 0; row < 3; row++) {
+            g.direction[row][axis] = direction[row][axis] + 0.0;
+            square += direction[row][axis] * direction[row][axis];
+        }
+        if (!(spacing[axis] > 1e-30) || !isfinite(spacing[axis]))
+            return rvx__fail(error, RVX_ERROR_FORMAT,
+                             "%s: spacing along %c is %g mm, expected a positive length", name,
+                             "xyz"[axis], spacing[axis]);
+        if (!isfinite(origin[axis]))
+            return rvx__fail(error, RVX_ERROR_FORMAT, "%s: origin %g is not finite", name,
+                             origin[axis]);
+        if (!(fabs(sqrt(square) - 1) <= AXIS_COSINE_MAX))
+            return rvx__fail(error, RVX_ERROR_FORMAT,
+                             "%s: the direction of %c has length %g, expected 1: directions must "
+                             "be orthonormal",
+                             name, "xyz"[axis], sqrt(square));
+        g.spacing[axis] = spacing[axis];
+        g.origin[axis] = origin[axis] + 0.0;
+    }
+    rvx_status status = axes_check((const double(*)[3])g.direction, name, error);
+    if (status != RVX_OK)
+        return status;
+    if (orthonormal_error((const double(*)[3])g.direction) > 1e-14)
+        orthonormalise(g.direction);
+    *geometry = g;
     return RVX_OK;
 }
 

@@ -63,7 +63,7 @@ static const datatype_row datatypes[] = {
     {2304, RVX_VOXEL_TYPE_COUNT, "RGBA32 (colour)"},
 };
 
-enum { DATATYPE_COUNT = sizeof datatypes / sizeof datatypes[0] };
+enum { DATATYPE_COUNT = sizeof datatypes / sizeof datatypes[0], HEADER_BYTES_MAX = 544 };
 
 /* Header field access: integers of 1, 2, 4 or 8 bytes, floats of 4 or 8, in either byte order. */
 static uint64_t bits_get(const uint8_t *p, int bytes, bool swap)
@@ -323,9 +323,11 @@ static rvx_status geometry_parse(rvx_volume_info *info, const version *v, const 
     return rvx__geometry_from_ras(&info->geometry, (const double(*)[4])chosen, name, error);
 }
 
-static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, const uint8_t *head,
-                              int64_t count, const char *path, rvx_error *error)
+static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, rvx__source *header,
+                              const uint8_t *head, int64_t count, const char *path,
+                              rvx_error *error)
 {
+    (void)header;
     const version *v = version_find(head, count, &layout->swap);
     if (!v)
         return rvx__fail(error, RVX_ERROR_FORMAT,
@@ -393,10 +395,13 @@ static void info_from_geometry(rvx_volume_info *info, const rvx_geometry *g)
     }
 }
 
-static rvx_status nifti_compose(rvx__header *header, const rvx_geometry *g, rvx_voxel_type type,
-                                const rvx_volume_info *like, const char *path, rvx_error *error)
+static rvx_status nifti_compose(rvx__header *header, const rvx__request *request, rvx_error *error)
 {
     rvx_volume_info made;
+    const rvx_geometry *g = request->geometry;
+    const rvx_voxel_type type = request->type;
+    const rvx_volume_info *like = request->like;
+    uint8_t p[HEADER_BYTES_MAX] = {0};
     bool wide = g->size[0] > INT16_MAX || g->size[1] > INT16_MAX || g->size[2] > INT16_MAX;
     const datatype_row *row = NULL;
     if (!like || strncmp(like->format, "nifti", 5) != 0) {
@@ -408,11 +413,9 @@ static rvx_status nifti_compose(rvx__header *header, const rvx_geometry *g, rvx_
         if (datatypes[i].type == type)
             row = &datatypes[i];
     if (!row)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: voxel type %d is none", path, (int)type);
-    uint8_t *p = header->bytes;
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: voxel type %d is none", request->path,
+                         (int)type);
     const int real = v->real_bytes;
-    memset(p, 0, sizeof header->bytes);
-    header->count = v->data_offset_least;
     int_put(p, 4, v->header_bytes);
     memcpy(p + v->magic_at, v->magic, (size_t)v->magic_bytes);
     if (v == &versions[0])
@@ -439,7 +442,8 @@ static rvx_status nifti_compose(rvx__header *header, const rvx_geometry *g, rvx_
         for (int j = 0; j < 4; j++)
             real_put(p + v->sform_at + (4 * i + j) * real, real, like->sform[i][j]);
     }
-    return RVX_OK;
+    rvx__text_append(&header->text, (const char *)p, v->data_offset_least);
+    return rvx__text_check(&header->text, error);
 }
 
 const rvx__format rvx__format_nifti = {

@@ -49,19 +49,13 @@ static rvx_geometry liver_geometry(const int64_t size[3])
     return g;
 }
 
-static const char *map_suffix(const char *name)
-{
-    return rvx__text_ends_with(name, ".nii.gz") ? ".nii.gz" : ".nii";
-}
-
 static void case_identifier(char out[IDENTIFIER_BYTES], const job *j, int64_t index)
 {
     if (!j->options->anatomy)
         snprintf(out, IDENTIFIER_BYTES, "phantom_%03lld", (long long)index);
     else {
         const char *name = j->maps.names[index];
-        snprintf(out, IDENTIFIER_BYTES, "%.*s", (int)(strlen(name) - strlen(map_suffix(name))),
-                 name);
+        snprintf(out, IDENTIFIER_BYTES, "%.*s", (int)rvx__volume_stem_bytes(name), name);
     }
 }
 
@@ -202,7 +196,7 @@ static rvx_status list_maps(job *j, rvx_error *error)
     RVX_TRY(rvx__directory_list(&j->maps, o->anatomy, NULL, error));
     for (int64_t k = 0; k < j->maps.count; k++) {
         char *name = j->maps.names[k];
-        if (rvx__text_ends_with(name, ".nii") || rvx__text_ends_with(name, ".nii.gz"))
+        if (rvx__volume_stem_bytes(name) > 0)
             j->maps.names[kept++] = name;
         else
             free(name);
@@ -211,13 +205,13 @@ static rvx_status list_maps(job *j, rvx_error *error)
     int64_t wanted = o->test_cases + (o->cases ? o->cases : 1);
     if (kept < wanted) {
         status = rvx__fail(error, RVX_ERROR_ARGUMENT,
-                           "%s: %lld label maps (.nii, .nii.gz); %lld cases need as many",
-                           o->anatomy, (long long)kept, (long long)wanted);
+                           "%s: %lld label maps (%s); %lld cases need as many", o->anatomy,
+                           (long long)kept, RVX_VOLUME_SUFFIXES, (long long)wanted);
         goto cleanup;
     }
     j->tests = o->test_cases;
     j->cases = o->cases ? o->cases : kept - o->test_cases;
-    for (int64_t k = 0; k + 1 < kept; k++) { /* a.nii sorts directly before a.nii.gz */
+    for (int64_t k = 0; k + 1 < kept; k++) { /* endings of one name sort together */
         char one[IDENTIFIER_BYTES], other[IDENTIFIER_BYTES];
         case_identifier(one, j, k);
         case_identifier(other, j, k + 1);

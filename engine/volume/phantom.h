@@ -4,7 +4,7 @@
  * 2 vessel, 3 gallbladder, 4 tumour. The field of view is 160 mm along the longer in-plane edge and
  * along z (there at most 5 mm a voxel, or the in-plane spacing where that is larger), LPS axes, the
  * probe at the anterior edge.
- * With `anatomy`: every .nii or .nii.gz label map of a folder becomes one case.
+ * With `anatomy`: every label map of a folder becomes one case.
  *
  * Invariant: the bytes of case k depend on (seed, k, size, map) alone: not on the number of cases
  * or of threads. The folder gets its dataset.json last; after an error or a cancelled run, every

@@ -1,9 +1,10 @@
-/* The gzip layer over the atomic output of engine/base. Owns: the blocks that wait to be deflated.
- * Invariant: the file's bytes depend on the data alone, not on how they were cut into calls or on
- * the thread count. */
+/* The gzip and zlib layer over the atomic output of engine/base. Owns: the blocks that wait to be
+ * deflated. Invariant: the file's bytes depend on the data alone, not on how they were cut into
+ * calls or on the thread count. */
 #include "engine/base/file.h"
 #include "engine/volume/stream.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -13,27 +14,34 @@ enum { BLOCK_BYTES = 1 << 20, BLOCK_COUNT = 8, LEVEL = 1 };
 
 struct rvx__sink {
     rvx_output *output;
-    bool compress;
-    uint8_t *plain;  /* BLOCK_COUNT blocks waiting to be deflated */
-    uint8_t *packed; /* BLOCK_COUNT outputs, packed_stride bytes each */
+    rvx__packing packing;
+    bool started, finished; /* of the compressed data */
+    int64_t plain_bytes;    /* before them in the file */
+    uint8_t *plain;         /* BLOCK_COUNT blocks waiting to be deflated */
+    uint8_t *packed;        /* BLOCK_COUNT outputs, packed_stride bytes each */
     int64_t packed_stride;
     int64_t filled; /* bytes in `plain` */
     int64_t total;  /* uncompressed bytes so far */
-    uLong crc;
+    uLong checksum; /* CRC-32, or Adler-32 of zlib */
 };
 
-rvx_status rvx__sink_create(rvx__sink **sink, const char *path, bool compress, rvx_error *error)
+static bool compresses(const rvx__sink *s)
 {
-    static const uint8_t gzip_header[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff};
+    return s->packing == RVX__PACKING_GZIP || s->packing == RVX__PACKING_ZLIB;
+}
+
+rvx_status rvx__sink_create(rvx__sink **sink, const char *path, rvx__packing packing,
+                            rvx_error *error)
+{
     rvx_status status = RVX_OK;
     *sink = NULL;
     rvx__sink *s = calloc(1, sizeof *s);
     if (!s)
         return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
-    s->compress = compress;
-    s->crc = crc32(0, NULL, 0);
+    s->packing = packing;
+    s->checksum = packing == RVX__PACKING_ZLIB ? adler32(0, NULL, 0) : crc32(0, NULL, 0);
     s->packed_stride = (int64_t)compressBound(BLOCK_BYTES) + 64;
-    if (compress) {
+    if (compresses(s)) {
         s->plain = malloc((size_t)BLOCK_BYTES * BLOCK_COUNT);
         s->packed = malloc((size_t)s->packed_stride * BLOCK_COUNT);
         if (!s->plain || !s->packed) {
@@ -42,13 +50,32 @@ rvx_status rvx__sink_create(rvx__sink **sink, const char *path, bool compress, r
         }
     }
     RVX_TRY(rvx__output_create(&s->output, path, error));
-    if (compress)
-        RVX_TRY(rvx__output_write(s->output, gzip_header, sizeof gzip_header, error));
     *sink = s;
     s = NULL;
 cleanup:
     rvx__sink_abandon(s);
     return status;
+}
+
+rvx_status rvx__sink_plain(rvx__sink *s, const void *bytes, int64_t count, rvx_error *error)
+{
+    assert(!s->started);
+    s->plain_bytes += count;
+    return rvx__output_write(s->output, bytes, count, error);
+}
+
+static rvx_status start(rvx__sink *s, rvx_error *error)
+{
+    static const uint8_t gzip_header[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff};
+    static const uint8_t zlib_header[2] = {0x78, 0x01};
+    if (s->started)
+        return RVX_OK;
+    s->started = true;
+    if (s->packing == RVX__PACKING_ZLIB)
+        return rvx__output_write(s->output, zlib_header, sizeof zlib_header, error);
+    return s->packing == RVX__PACKING_GZIP
+               ? rvx__output_write(s->output, gzip_header, sizeof gzip_header, error)
+               : RVX_OK;
 }
 
 /* Deflates one block so that it ends on a byte boundary without ending the stream. Returns its
@@ -73,7 +100,9 @@ static int64_t block_deflate(const uint8_t *plain, int64_t count, uint8_t *packe
 
 static rvx_status blocks_flush(rvx__sink *s, rvx_error *error)
 {
-    int64_t sizes[BLOCK_COUNT], crcs[BLOCK_COUNT];
+    int64_t sizes[BLOCK_COUNT];
+    uLong sums[BLOCK_COUNT];
+    const bool adler = s->packing == RVX__PACKING_ZLIB;
     int64_t count = (s->filled + BLOCK_BYTES - 1) / BLOCK_BYTES;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < count; i++) {
@@ -81,7 +110,8 @@ static rvx_status blocks_flush(rvx__sink *s, rvx_error *error)
         if (bytes > BLOCK_BYTES)
             bytes = BLOCK_BYTES;
         const uint8_t *plain = s->plain + i * BLOCK_BYTES;
-        crcs[i] = (int64_t)crc32(crc32(0, NULL, 0), plain, (uInt)bytes);
+        sums[i] = adler ? adler32(adler32(0, NULL, 0), plain, (uInt)bytes)
+                        : crc32(crc32(0, NULL, 0), plain, (uInt)bytes);
         sizes[i] = block_deflate(plain, bytes, s->packed + i * s->packed_stride, s->packed_stride);
     }
     for (int64_t i = 0; i < count; i++) {
@@ -91,7 +121,8 @@ static rvx_status blocks_flush(rvx__sink *s, rvx_error *error)
         if (sizes[i] < 0)
             return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory to compress with",
                              rvx__output_path(s->output));
-        s->crc = crc32_combine(s->crc, (uLong)crcs[i], (z_off_t)bytes);
+        s->checksum = adler ? adler32_combine(s->checksum, sums[i], (z_off_t)bytes)
+                            : crc32_combine(s->checksum, sums[i], (z_off_t)bytes);
         rvx_status status =
             rvx__output_write(s->output, s->packed + i * s->packed_stride, sizes[i], error);
         if (status != RVX_OK)
@@ -104,8 +135,11 @@ static rvx_status blocks_flush(rvx__sink *s, rvx_error *error)
 rvx_status rvx__sink_write(rvx__sink *s, const void *bytes, int64_t count, rvx_error *error)
 {
     const uint8_t *next = bytes;
+    rvx_status status = start(s, error);
+    if (status != RVX_OK)
+        return status;
     s->total += count;
-    if (!s->compress)
+    if (!compresses(s))
         return rvx__output_write(s->output, bytes, count, error);
     while (count > 0) {
         int64_t room = (int64_t)BLOCK_BYTES * BLOCK_COUNT - s->filled;
@@ -115,7 +149,7 @@ rvx_status rvx__sink_write(rvx__sink *s, const void *bytes, int64_t count, rvx_e
         next += part;
         count -= part;
         if (part == room) {
-            rvx_status status = blocks_flush(s, error);
+            status = blocks_flush(s, error);
             if (status != RVX_OK)
                 return status;
         }
@@ -123,23 +157,43 @@ rvx_status rvx__sink_write(rvx__sink *s, const void *bytes, int64_t count, rvx_e
     return RVX_OK;
 }
 
-static rvx_status gzip_finish(rvx__sink *s, rvx_error *error)
+/* An empty final block, then the checksum: gzip's little-endian with the length modulo 2^32, zlib's
+ * big-endian and alone. */
+static rvx_status packing_finish(rvx__sink *s, rvx_error *error)
 {
-    /* An empty final block, then CRC and length modulo 2^32, little-endian. */
     uint8_t tail[10] = {0x03, 0x00};
-    rvx_status status = blocks_flush(s, error);
+    const bool zlib = s->packing == RVX__PACKING_ZLIB;
+    rvx_status status = start(s, error);
+    if (status == RVX_OK)
+        status = blocks_flush(s, error);
     if (status != RVX_OK)
         return status;
     for (int i = 0; i < 4; i++) {
-        tail[2 + i] = (uint8_t)(s->crc >> (8 * i));
+        tail[2 + i] = (uint8_t)(s->checksum >> (8 * (zlib ? 3 - i : i)));
         tail[6 + i] = (uint8_t)((uint64_t)s->total >> (8 * i));
     }
-    return rvx__output_write(s->output, tail, sizeof tail, error);
+    return rvx__output_write(s->output, tail, zlib ? 6 : 10, error);
+}
+
+rvx_status rvx__sink_finish(rvx__sink *s, int64_t *stored_bytes, rvx_error *error)
+{
+    rvx_status status = compresses(s) && !s->finished ? packing_finish(s, error) : RVX_OK;
+    s->finished = true;
+    *stored_bytes = rvx__output_bytes(s->output) - s->plain_bytes;
+    return status;
+}
+
+rvx_status rvx__sink_patch(rvx__sink *s, int64_t offset, const void *bytes, int64_t count,
+                           rvx_error *error)
+{
+    assert(offset >= 0 && count <= s->plain_bytes - offset);
+    return rvx__output_write_at(s->output, offset, bytes, count, error);
 }
 
 rvx_status rvx__sink_commit(rvx__sink *s, rvx_error *error)
 {
-    rvx_status status = s->compress ? gzip_finish(s, error) : RVX_OK;
+    int64_t stored_bytes;
+    rvx_status status = rvx__sink_finish(s, &stored_bytes, error);
     if (status == RVX_OK) {
         status = rvx__output_commit(s->output, error);
         s->output = NULL;

@@ -1,6 +1,6 @@
-/* Reading bytes, plain or gzip. Owns: the decompressor and its position. Invariant: `position` is
- * the uncompressed offset of the next byte; a gzip member is over only when zlib has checked its
- * CRC and length. */
+/* Reading bytes, plain, gzip or zlib. Owns: the decompressor and its position. Invariant:
+ * `position` is the uncompressed offset of the next byte; no byte outside the section is used;
+ * compressed data are over only when zlib has checked their checksum. */
 #include "engine/volume/stream.h"
 
 #include <errno.h>
@@ -18,7 +18,8 @@ struct rvx__source {
     char *path;
     int descriptor;
     bool compressed;
-    int64_t file_bytes;
+    bool members;        /* gzip: another member may follow */
+    int64_t start, end;  /* of the section in the file */
     int64_t file_offset; /* of the next byte to be read from the file */
     int64_t position;
     z_stream zlib;
@@ -31,6 +32,8 @@ static rvx_status file_read(rvx__source *s, void *out, int64_t count, int64_t *g
                             rvx_error *error)
 {
     *got = 0;
+    if (count > s->end - s->file_offset)
+        count = s->end > s->file_offset ? s->end - s->file_offset : 0;
     while (*got < count) {
         int64_t part = count - *got;
         if (part > 1 << 30)
@@ -50,7 +53,7 @@ static rvx_status file_read(rvx__source *s, void *out, int64_t count, int64_t *g
 
 static rvx_status source_rewind(rvx__source *s, rvx_error *error)
 {
-    s->file_offset = 0;
+    s->file_offset = s->start;
     s->position = 0;
     s->member_done = false;
     s->zlib.avail_in = 0;
@@ -61,10 +64,48 @@ static rvx_status source_rewind(rvx__source *s, rvx_error *error)
 
 rvx_status rvx__source_open(rvx__source **source, const char *path, rvx_error *error)
 {
+    static const rvx__section whole = {0};
+    return rvx__source_open_section(source, path, &whole, error);
+}
+
+static rvx_status section_set(rvx__source *s, const rvx__section *section, int64_t file_bytes,
+                              rvx_error *error)
+{
+    if (section->start < 0 || section->bytes < 0 || section->start > file_bytes ||
+        section->bytes > file_bytes - section->start)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: truncated: %lld bytes from byte %lld expected, the file has %lld",
+                         s->path, (long long)section->bytes, (long long)section->start,
+                         (long long)file_bytes);
+    s->start = s->file_offset = section->start;
+    s->end = section->bytes ? section->start + section->bytes : file_bytes;
+    return RVX_OK;
+}
+
+/* Starts the decompressor where there is something to decompress. */
+static rvx_status packing_set(rvx__source *s, rvx__packing packing, rvx_error *error)
+{
+    uint8_t magic[2] = {0};
+    int64_t got = 0;
+    rvx_status status = file_read(s, magic, 2, &got, error);
+    if (status != RVX_OK)
+        return status;
+    s->file_offset = s->start;
+    s->members = got == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
+    s->compressed = packing == RVX__PACKING_FOUND ? s->members : packing != RVX__PACKING_NONE;
+    if (!s->compressed)
+        return RVX_OK;
+    if (inflateInit2(&s->zlib, 15 + (s->members ? 16 : 0)) != Z_OK)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: cannot start decompression", s->path);
+    s->zlib_ready = true;
+    return RVX_OK;
+}
+
+rvx_status rvx__source_open_section(rvx__source **source, const char *path,
+                                    const rvx__section *section, rvx_error *error)
+{
     rvx_status status = RVX_OK;
     struct stat info;
-    uint8_t magic[2];
-    int64_t got = 0;
     *source = NULL;
     rvx__source *s = calloc(1, sizeof *s);
     if (!s)
@@ -86,17 +127,8 @@ rvx_status rvx__source_open(rvx__source **source, const char *path, rvx_error *e
                            S_ISDIR(info.st_mode) ? "a directory" : "something else");
         goto cleanup;
     }
-    s->file_bytes = info.st_size;
-    RVX_TRY(file_read(s, magic, 2, &got, error));
-    s->file_offset = 0;
-    s->compressed = got == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
-    if (s->compressed) {
-        if (inflateInit2(&s->zlib, 15 + 16) != Z_OK) {
-            status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: cannot start decompression", path);
-            goto cleanup;
-        }
-        s->zlib_ready = true;
-    }
+    RVX_TRY(section_set(s, section, info.st_size, error));
+    RVX_TRY(packing_set(s, section->packing, error));
     *source = s;
     s = NULL;
 cleanup:
@@ -111,8 +143,9 @@ int64_t rvx__source_bytes_max(const rvx__source *source)
 {
     int64_t bytes;
     if (!source->compressed)
-        return source->file_bytes;
-    return __builtin_mul_overflow(source->file_bytes, (int64_t)1032, &bytes) ? INT64_MAX : bytes;
+        return source->end - source->start;
+    return __builtin_mul_overflow(source->end - source->start, (int64_t)1032, &bytes) ? INT64_MAX
+                                                                                      : bytes;
 }
 
 static rvx_status refill(rvx__source *s, rvx_error *error)
@@ -127,10 +160,12 @@ static rvx_status refill(rvx__source *s, rvx_error *error)
 }
 
 /* True where another gzip member follows the one that ended; zero padding and other trailing bytes
- * end the data, as in gzip itself. */
+ * end the data, as in gzip itself. A zlib stream stands alone. */
 static rvx_status member_next(rvx__source *s, bool *more, rvx_error *error)
 {
     *more = false;
+    if (!s->members)
+        return RVX_OK;
     rvx_status status = refill(s, error);
     if (status != RVX_OK || !s->zlib.avail_in || s->zlib.next_in[0] != 0x1f)
         return status;
@@ -141,8 +176,8 @@ static rvx_status member_next(rvx__source *s, bool *more, rvx_error *error)
                : rvx__fail(error, RVX_ERROR_MEMORY, "%s: cannot restart decompression", s->path);
 }
 
-static rvx_status gzip_read(rvx__source *s, uint8_t *out, int64_t count, int64_t *got,
-                            rvx_error *error)
+static rvx_status inflate_read(rvx__source *s, uint8_t *out, int64_t count, int64_t *got,
+                               rvx_error *error)
 {
     rvx_status status;
     while (*got < count) {
@@ -167,14 +202,16 @@ static rvx_status gzip_read(rvx__source *s, uint8_t *out, int64_t count, int64_t
         if (code == Z_STREAM_END) {
             s->member_done = true;
         } else if (code == Z_BUF_ERROR || (code == Z_OK && file_end && made == 0)) {
-            return rvx__fail(error, RVX_ERROR_FORMAT,
-                             "%s: gzip data end early, after %lld uncompressed bytes: the file is "
-                             "truncated",
-                             s->path, (long long)s->position);
+            return rvx__fail(
+                error, RVX_ERROR_FORMAT,
+                "%s: compressed data end early, after %lld uncompressed bytes: the file is "
+                "truncated",
+                s->path, (long long)s->position);
         } else if (code != Z_OK) {
             return rvx__fail(error, RVX_ERROR_FORMAT,
-                             "%s: gzip data are damaged near uncompressed byte %lld: %s", s->path,
-                             (long long)s->position, s->zlib.msg ? s->zlib.msg : "no detail");
+                             "%s: compressed data are damaged near uncompressed byte %lld: %s",
+                             s->path, (long long)s->position,
+                             s->zlib.msg ? s->zlib.msg : "no detail");
         }
     }
     return RVX_OK;
@@ -185,8 +222,10 @@ rvx_status rvx__source_read(rvx__source *s, void *out, int64_t count, int64_t *g
 {
     *got = 0;
     if (s->compressed)
-        return gzip_read(s, out, count, got, error);
-    s->file_offset = s->position;
+        return inflate_read(s, out, count, got, error);
+    if (s->position > s->end - s->start)
+        return RVX_OK;
+    s->file_offset = s->start + s->position;
     rvx_status status = file_read(s, out, count, got, error);
     s->position += *got;
     return status;

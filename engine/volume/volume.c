@@ -1,6 +1,6 @@
-/* Volumes as streams of slices. Owns: the way from stored bytes to float32, labels or integers, and
- * back to a file. Invariant: working memory is one chunk of voxels whatever a header says; a whole
- * volume's memory grows only with the voxels that did arrive. */
+/* Volumes as streams of slices. Owns: the way from stored bytes to float32, labels or integers.
+ * Invariant: working memory is one chunk of voxels whatever a header says; a whole volume's memory
+ * grows only with the voxels that did arrive. */
 #include "engine/volume/volume.h"
 #include "engine/base/file.h"
 #include "engine/volume/format.h"
@@ -9,23 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_VOXELS = 64 * 1024 };
-
-const rvx__format *const rvx__formats[] = {&rvx__format_nifti, NULL};
+enum { CHUNK_VALUES = 64 * 1024 };
 
 struct rvx_volume_reader {
     char *path;
-    rvx__source *source;
+    rvx__parts *parts;
     rvx__layout layout;
     rvx_volume_info info;
-    uint8_t *raw;  /* CHUNK_VOXELS stored voxels */
-    double *value; /* the same, scaled */
-};
-
-struct rvx_volume_writer {
-    char *path;
-    rvx__sink *sink;
-    int64_t slice_bytes, slices_left;
+    int64_t chunk_voxels; /* fewer where a voxel has several layers */
+    uint8_t *raw;         /* chunk_voxels stored voxels */
+    double *value;        /* the same, scaled */
 };
 
 /* One row per voxel type: bytes, name, and stored voxels -> double. */
@@ -74,61 +67,59 @@ static void swap_bytes(uint8_t *raw, int64_t count, int bytes)
         }
 }
 
-static int64_t data_bytes(const rvx_volume_info *info)
+/* NIfTI pairs are known by their headers: IMAGE.img stands for IMAGE.hdr. */
+static char *header_path(const char *path)
 {
-    return rvx__geometry_voxels(&info->geometry) * types[info->type].bytes;
+    static const char *const endings[2][2] = {{".img", ".hdr"}, {".img.gz", ".hdr.gz"}};
+    char *copy = strdup(path);
+    for (int i = 0; copy && i < 2; i++)
+        if (rvx__text_ends_with(copy, endings[i][0]))
+            memcpy(copy + strlen(copy) - strlen(endings[i][0]), endings[i][1],
+                   strlen(endings[i][1]));
+    return copy;
 }
 
-/* What the header promises must be possible before anything relies on it. */
-static rvx_status promise_check(const rvx_volume_reader *r, rvx_error *error)
-{
-    const rvx_geometry *g = &r->info.geometry;
-    int64_t expected, most = rvx__source_bytes_max(r->source);
-    if (__builtin_add_overflow(data_bytes(&r->info), r->layout.data_offset, &expected))
-        expected = INT64_MAX;
-    if (expected <= most)
-        return RVX_OK;
-    return rvx__fail(error, RVX_ERROR_FORMAT,
-                     "%s: truncated: the header promises %lld x %lld x %lld voxels of %s, %lld "
-                     "bytes with the header; the file %s %lld",
-                     r->path, (long long)g->size[0], (long long)g->size[1], (long long)g->size[2],
-                     types[r->info.type].name, (long long)expected,
-                     rvx__source_compressed(r->source) ? "cannot decompress to more than" : "has",
-                     (long long)most);
-}
-
-rvx_status rvx__volume_reader_open(rvx_volume_reader **reader, const char *path, rvx_error *error)
+static rvx_status header_parse(rvx_volume_reader *r, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     uint8_t head[RVX__HEAD_BYTES] = {0};
     int64_t count = 0;
-    *reader = NULL;
-    rvx_volume_reader *r = calloc(1, sizeof *r);
-    if (r)
-        r->path = strdup(path);
-    if (!r || !r->path) {
-        status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
-        goto cleanup;
-    }
-    RVX_TRY(rvx__source_open(&r->source, path, error));
-    RVX_TRY(rvx__source_read(r->source, head, sizeof head, &count, error));
+    rvx__source *source = NULL;
     const rvx__format *format = NULL;
+    RVX_TRY(rvx__source_open(&source, r->path, error));
+    RVX_TRY(rvx__source_read(source, head, sizeof head, &count, error));
     for (int i = 0; rvx__formats[i] && !format; i++)
         if (rvx__formats[i]->recognise(head, count))
             format = rvx__formats[i];
     if (!format) {
         status = rvx__fail(error, RVX_ERROR_FORMAT,
-                           count < 348 ? "%s: not a volume: only %lld bytes, too few for a NIfTI "
-                                         "header"
-                                       : "%s: not a volume: %lld bytes read, no NIfTI header "
-                                         "among them",
-                           path, (long long)count);
+                           "%s: not a volume: no header of a known format in its %s%lld bytes",
+                           r->path, count < RVX__HEAD_BYTES ? "" : "first ", (long long)count);
         goto cleanup;
     }
-    RVX_TRY(format->parse(&r->info, &r->layout, head, count, path, error));
-    RVX_TRY(promise_check(r, error));
-    r->raw = malloc((size_t)CHUNK_VOXELS * (size_t)types[r->info.type].bytes);
-    r->value = malloc(CHUNK_VOXELS * sizeof *r->value);
+    r->layout.layers = 1;
+    RVX_TRY(format->parse(&r->info, &r->layout, source, head, count, r->path, error));
+cleanup:
+    rvx__source_close(source);
+    return status;
+}
+
+rvx_status rvx__volume_reader_open(rvx_volume_reader **reader, const char *path, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    *reader = NULL;
+    rvx_volume_reader *r = calloc(1, sizeof *r);
+    if (r)
+        r->path = header_path(path);
+    if (!r || !r->path) {
+        status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
+        goto cleanup;
+    }
+    RVX_TRY(header_parse(r, error));
+    RVX_TRY(rvx__parts_open(&r->parts, r->path, &r->info, &r->layout, error));
+    r->chunk_voxels = CHUNK_VALUES / r->layout.layers;
+    r->raw = malloc((size_t)(CHUNK_VALUES * types[r->info.type].bytes));
+    r->value = malloc(CHUNK_VALUES * sizeof *r->value);
     if (!r->raw || !r->value) {
         status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
         goto cleanup;
@@ -145,11 +136,17 @@ const rvx_volume_info *rvx__volume_reader_info(const rvx_volume_reader *reader)
     return &reader->info;
 }
 
+const rvx_segments *rvx__volume_reader_segments(const rvx_volume_reader *reader)
+{
+    return &reader->layout.segments;
+}
+
 void rvx__volume_reader_close(rvx_volume_reader *reader)
 {
     if (!reader)
         return;
-    rvx__source_close(reader->source);
+    rvx__parts_close(reader->parts);
+    rvx__layout_free(&reader->layout);
     free(reader->path);
     free(reader->raw);
     free(reader->value);
@@ -237,22 +234,19 @@ static const target target_i32 = {narrow_i32, 4, "an integer of 32 bits"};
 static rvx_status voxels_read(rvx_volume_reader *r, void *out, const target *t, int64_t first,
                               int64_t count, rvx_error *error)
 {
-    const int bytes = types[r->info.type].bytes;
+    const int layers = r->layout.layers, bytes = types[r->info.type].bytes;
     const double slope = r->info.slope, intercept = r->info.intercept;
-    rvx_status status = rvx__source_seek(r->source, r->layout.data_offset + first * bytes, error);
-    for (int64_t done = 0; status == RVX_OK && done < count; done += CHUNK_VOXELS) {
-        int64_t part = count - done < CHUNK_VOXELS ? count - done : CHUNK_VOXELS, got;
-        status = rvx__source_read(r->source, r->raw, part * bytes, &got, error);
+    rvx_status status = RVX_OK;
+    for (int64_t done = 0; status == RVX_OK && done < count; done += r->chunk_voxels) {
+        int64_t part = count - done < r->chunk_voxels ? count - done : r->chunk_voxels;
+        int64_t values = part * layers;
+        status = rvx__parts_read(r->parts, r->raw, (first + done) * layers * bytes, values * bytes,
+                                 error);
         if (status != RVX_OK)
             break;
-        if (got < part * bytes)
-            return rvx__fail(error, RVX_ERROR_FORMAT,
-                             "%s: truncated: expected %lld bytes of voxels, found %lld", r->path,
-                             (long long)data_bytes(&r->info),
-                             (long long)((first + done) * bytes + got));
         if (r->layout.swap)
-            swap_bytes(r->raw, part, bytes);
-        types[r->info.type].widen(r->value, r->raw, part);
+            swap_bytes(r->raw, values, bytes);
+        types[r->info.type].widen(r->value, r->raw, values);
         if (slope != 1 || intercept != 0)
             for (int64_t i = 0; i < part; i++)
                 r->value[i] = r->value[i] * slope + intercept;
@@ -260,22 +254,6 @@ static rvx_status voxels_read(rvx_volume_reader *r, void *out, const target *t, 
         if (bad >= 0)
             return voxel_refuse(r, first + done + bad, r->value[bad], t->expected, error);
     }
-    return status;
-}
-
-/* A compressed file must end where its header says: only then has zlib checked the whole of it. An
- * uncompressed one may go on, as for nibabel. */
-static rvx_status end_check(rvx_volume_reader *r, rvx_error *error)
-{
-    uint8_t more;
-    int64_t got = 0;
-    if (!rvx__source_compressed(r->source))
-        return RVX_OK;
-    rvx_status status = rvx__source_read(r->source, &more, 1, &got, error);
-    if (status == RVX_OK && got)
-        return rvx__fail(error, RVX_ERROR_FORMAT,
-                         "%s: decompresses to more than the %lld bytes that its header promises",
-                         r->path, (long long)(r->layout.data_offset + data_bytes(&r->info)));
     return status;
 }
 
@@ -288,10 +266,7 @@ static rvx_status slab_read(rvx_volume_reader *r, void *out, const target *t, in
             error, RVX_ERROR_ARGUMENT, "%s: slices %lld to %lld asked for, the volume has %lld",
             r->path, (long long)z_first, (long long)(z_first + z_count - 1), (long long)size[2]);
     int64_t slice = size[0] * size[1];
-    rvx_status status = voxels_read(r, out, t, z_first * slice, z_count * slice, error);
-    if (status == RVX_OK && z_count > 0 && z_first + z_count == size[2])
-        status = end_check(r, error);
-    return status;
+    return voxels_read(r, out, t, z_first * slice, z_count * slice, error);
 }
 
 rvx_status rvx__volume_reader_slab_f32(rvx_volume_reader *reader, float *out, int64_t z_first,
@@ -326,7 +301,7 @@ static rvx_status volume_read(rvx_volume *volume, const char *path, const target
     int64_t capacity = 0;
     for (int64_t done = 0; done < total; done = capacity) {
         capacity = capacity ? capacity * 2 : (int64_t)(64 << 20) / t->bytes;
-        if (capacity > total || !rvx__source_compressed(r->source))
+        if (capacity > total || !rvx__parts_compressed(r->parts))
             capacity = total;
         uint8_t *larger = realloc(voxels, (size_t)(capacity * t->bytes));
         if (!larger) {
@@ -337,7 +312,6 @@ static rvx_status volume_read(rvx_volume *volume, const char *path, const target
         voxels = larger;
         RVX_TRY(voxels_read(r, voxels + done * t->bytes, t, done, capacity - done, error));
     }
-    RVX_TRY(end_check(r, error));
     volume->info = r->info;
     volume->voxels = voxels;
     voxels = NULL;
@@ -368,107 +342,4 @@ void rvx__volume_free(rvx_volume *volume)
         return;
     free(volume->voxels);
     volume->voxels = NULL;
-}
-
-const rvx__format *rvx__format_find(const char *path)
-{
-    for (int i = 0; rvx__formats[i]; i++)
-        for (int j = 0; rvx__formats[i]->suffixes[j]; j++)
-            if (rvx__text_ends_with(path, rvx__formats[i]->suffixes[j]))
-                return rvx__formats[i];
-    return NULL;
-}
-
-rvx_status rvx__volume_writer_create(rvx_volume_writer **writer, const char *path,
-                                     const rvx_geometry *geometry, rvx_voxel_type type,
-                                     const rvx_volume_info *like, rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    rvx__header header;
-    *writer = NULL;
-    const rvx__format *format = rvx__format_find(path);
-    if (!format)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: no format goes by this name; expected .nii or .nii.gz", path);
-    status = rvx__geometry_check(geometry, path, error);
-    if (status == RVX_OK && like)
-        status = rvx__geometry_same(geometry, path, &like->geometry, "the header to repeat", 1e-3,
-                                    error);
-    if (status == RVX_OK)
-        status = format->compose(&header, geometry, type, like, path, error);
-    if (status != RVX_OK)
-        return status;
-    rvx_volume_writer *w = calloc(1, sizeof *w);
-    if (w)
-        w->path = strdup(path);
-    if (!w || !w->path) {
-        status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
-        goto cleanup;
-    }
-    w->slice_bytes = geometry->size[0] * geometry->size[1] * types[type].bytes;
-    w->slices_left = geometry->size[2];
-    RVX_TRY(rvx__sink_create(&w->sink, path, rvx__text_ends_with(path, ".gz"), error));
-    RVX_TRY(rvx__sink_write(w->sink, header.bytes, header.count, error));
-    *writer = w;
-    w = NULL;
-cleanup:
-    rvx__volume_writer_abandon(w);
-    return status;
-}
-
-rvx_status rvx__volume_writer_slab(rvx_volume_writer *writer, const void *voxels, int64_t z_count,
-                                   rvx_error *error)
-{
-    if (!writer->sink)
-        return rvx__fail(error, RVX_ERROR_IO, "%s: an earlier write failed", writer->path);
-    if (z_count < 0 || z_count > writer->slices_left)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: %lld slices given, %lld are left to write",
-                         writer->path, (long long)z_count, (long long)writer->slices_left);
-    writer->slices_left -= z_count;
-    rvx_status status = rvx__sink_write(writer->sink, voxels, z_count * writer->slice_bytes, error);
-    if (status != RVX_OK) { /* a full disk gets its space back at once */
-        rvx__sink_abandon(writer->sink);
-        writer->sink = NULL;
-    }
-    return status;
-}
-
-rvx_status rvx__volume_writer_commit(rvx_volume_writer *writer, rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    if (!writer->sink) {
-        status = rvx__fail(error, RVX_ERROR_IO, "%s: an earlier write failed", writer->path);
-    } else if (writer->slices_left) {
-        status = rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: %lld slices were never written",
-                           writer->path, (long long)writer->slices_left);
-    } else {
-        status = rvx__sink_commit(writer->sink, error);
-        writer->sink = NULL;
-    }
-    rvx__volume_writer_abandon(writer);
-    return status;
-}
-
-void rvx__volume_writer_abandon(rvx_volume_writer *writer)
-{
-    if (!writer)
-        return;
-    rvx__sink_abandon(writer->sink);
-    free(writer->path);
-    free(writer);
-}
-
-rvx_status rvx__volume_write(const char *path, const rvx_geometry *geometry, rvx_voxel_type type,
-                             const void *voxels, const rvx_volume_info *like, rvx_error *error)
-{
-    rvx_volume_writer *writer = NULL;
-    rvx_status status = rvx__volume_writer_create(&writer, path, geometry, type, like, error);
-    if (status != RVX_OK)
-        return status;
-    status = rvx__volume_writer_slab(writer, voxels, geometry->size[2], error);
-    if (status != RVX_OK) {
-        rvx__volume_writer_abandon(writer);
-        return status;
-    }
-    return rvx__volume_writer_commit(writer, error);
 }

@@ -40,8 +40,9 @@ typedef struct rvx_volume_info {
     rvx_geometry geometry;
     rvx_voxel_type type;
     double slope, intercept;  /* 1 and 0 where the file gives none */
-    char format[16];          /* "nifti1", "nifti2", ... */
-    char geometry_source[16]; /* "sform", "qform", "pixdim" */
+    char format[16];          /* "nifti1", "nifti2", "metaimage", ... */
+    char geometry_source[24]; /* the header's word: "sform", "qform", "pixdim", "TransformMatrix" */
+    char remark[160]; /* what else the header says that is shown but not used; may be empty */
     int sform_code, qform_code;
     double sform[3][4], qform[3][4]; /* RAS, as in the file; qform is zero where its code is 0 */
     double
@@ -52,13 +53,39 @@ typedef struct rvx_volume_info {
     int xyzt_units;
 } rvx_volume_info;
 
+/* What a label value stands for, in formats that tell. */
+typedef struct rvx_segment {
+    char name[128];
+    double color[3];       /* red, green, blue, 0 .. 1 */
+    int64_t value;         /* in the label map that is read */
+    int64_t stored, layer; /* where the file has several layers: its value in this one */
+} rvx_segment;
+
+typedef struct rvx_segments {
+    rvx_segment *list;
+    int64_t count;
+} rvx_segments;
+
+void rvx__segments_free(rvx_segments *segments); /* zeroed is legal */
+
+/* Endings of volume files, as messages list them. */
+#define RVX_VOLUME_SUFFIXES ".nii.gz, .nii, .mha or .mhd"
+/* The ending of a volume's name, among those that can be written; NULL where it has none. */
+const char *rvx__volume_suffix(const char *name);
+/* Length of the name without it, -1 where it has none. */
+int64_t rvx__volume_stem_bytes(const char *name);
+/* Every ending in turn; NULL behind the last. */
+const char *rvx__volume_suffix_at(int64_t index);
+
 typedef struct rvx_volume_reader rvx_volume_reader;
 typedef struct rvx_volume_writer rvx_volume_writer;
 
-/* Opens by content and name (.nii, .nii.gz). Nothing is read but the header; every size is bounded
- * before it is used. Errors name file and field. */
+/* Opens by content. Nothing is read but the header; every size is bounded before it is used; data
+ * files of their own are looked up and must be long enough. Errors name file and field. */
 rvx_status rvx__volume_reader_open(rvx_volume_reader **reader, const char *path, rvx_error *error);
 const rvx_volume_info *rvx__volume_reader_info(const rvx_volume_reader *reader);
+/* Of a segmentation; none in other files. Lives as long as the reader. */
+const rvx_segments *rvx__volume_reader_segments(const rvx_volume_reader *reader);
 /* Slices z_first .. z_first + z_count - 1 as scaled float32. Going forward streams; going back in a
  * compressed file starts over. NaN and infinity are refused by voxel position. */
 rvx_status rvx__volume_reader_slab_f32(rvx_volume_reader *reader, float *out, int64_t z_first,
@@ -78,6 +105,12 @@ void rvx__volume_reader_close(rvx_volume_reader *reader); /* NULL is legal */
 rvx_status rvx__volume_writer_create(rvx_volume_writer **writer, const char *path,
                                      const rvx_geometry *geometry, rvx_voxel_type type,
                                      const rvx_volume_info *like, rvx_error *error);
+/* The same with names for the label values, where the format has a place for them. `segments` may
+ * be NULL and is not kept. */
+rvx_status rvx__volume_writer_create_segments(rvx_volume_writer **writer, const char *path,
+                                              const rvx_geometry *geometry, rvx_voxel_type type,
+                                              const rvx_volume_info *like,
+                                              const rvx_segments *segments, rvx_error *error);
 /* The next z_count slices, elements of the writer's type. A failed write removes the temporary file
  * and makes every later call fail; commit or abandon must still follow. */
 rvx_status rvx__volume_writer_slab(rvx_volume_writer *writer, const void *voxels, int64_t z_count,
@@ -109,6 +142,11 @@ static inline int64_t rvx__geometry_voxels(const rvx_geometry *g)
  * error that says what differs (size, spacing, origin, direction) and by how much. */
 rvx_status rvx__geometry_same(const rvx_geometry *a, const char *a_name, const rvx_geometry *b,
                               const char *b_name, double tolerance_mm, rvx_error *error);
+/* From origin (LPS), spacing and direction columns of length one. Refuses what is not a rigid grid,
+ * as below. Numbers that are already orthonormal are kept to the bit. */
+rvx_status rvx__geometry_from_axes(rvx_geometry *geometry, const double origin[3],
+                                   const double spacing[3], const double direction[3][3],
+                                   const char *name, rvx_error *error);
 /* From voxel indices to RAS millimetres, as NIfTI stores it, and back. Size is left alone. Refuses
  * what is not a rigid grid: non-finite numbers, zero spacing, axes more than 1e-3 off a right angle
  * (cosine). */

@@ -36,18 +36,20 @@ static void payload_write(int file, const uint8_t *data, size_t size, bool compr
 
 static void header_check(const rvx_volume_info *info)
 {
-    rvx__header header;
+    rvx__header header = {0};
     rvx_volume_info again;
-    rvx__layout layout;
+    rvx__layout layout = {0};
     rvx_error error;
     memset(&again, 0, sizeof again);
+    const rvx__request request = {&info->geometry, info->type, info, NULL, "fuzz"};
     if (rvx__geometry_check(&info->geometry, "fuzz", &error) != RVX_OK)
         abort();
-    if (rvx__format_nifti.compose(&header, &info->geometry, info->type, info, "fuzz", &error) !=
-            RVX_OK ||
-        rvx__format_nifti.parse(&again, &layout, header.bytes, header.count, "fuzz", &error) !=
-            RVX_OK)
+    if (rvx__format_nifti.compose(&header, &request, &error) != RVX_OK ||
+        rvx__format_nifti.parse(&again, &layout, NULL, (const uint8_t *)header.text.data,
+                                header.text.bytes, "fuzz", &error) != RVX_OK)
         abort();
+    rvx__header_free(&header);
+    rvx__layout_free(&layout);
     if (memcmp(&again.geometry, &info->geometry, sizeof again.geometry) != 0 ||
         memcmp(again.sform, info->sform, sizeof again.sform) != 0 ||
         memcmp(again.quaternion, info->quaternion, sizeof again.quaternion) != 0)

@@ -114,7 +114,7 @@ static void test_long_stream(void)
 static void write_gzip(const char *path, const char *bytes, int64_t count, rvx_error *error)
 {
     rvx__sink *sink = NULL;
-    rvx__sink_create(&sink, path, true, error);
+    rvx__sink_create(&sink, path, RVX__PACKING_GZIP, error);
     rvx__sink_write(sink, bytes, count, error);
     rvx__sink_commit(sink, error);
 }
@@ -168,7 +168,7 @@ static void test_gzip(void)
     /* A bomb: 256 MiB of zeros behind a sound little volume. Only the promised part is unpacked. */
     char *zeros = calloc(1, 1 << 20);
     rvx__sink *sink = NULL;
-    rvx__sink_create(&sink, path_b, true, &error);
+    rvx__sink_create(&sink, path_b, RVX__PACKING_GZIP, &error);
     rvx__sink_write(sink, plain, plain_bytes, &error);
     for (int i = 0; i < 256; i++)
         rvx__sink_write(sink, zeros, 1 << 20, &error);

@@ -1,0 +1,76 @@
+/* The format table. Owns: which formats there are, in the order in which a file is offered to them,
+ * and what file names say. */
+#include "engine/volume/format.h"
+#include "engine/base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const rvx__format *const rvx__formats[] = {&rvx__format_nifti, &rvx__format_metaimage, NULL};
+
+/* The longest suffix that `name` ends with, so that a.seg.nrrd is "a"; NULL where there is none. */
+static const char *suffix_find(const rvx__format **format, const char *name)
+{
+    const char *best = NULL;
+    *format = NULL;
+    for (int i = 0; rvx__formats[i]; i++)
+        for (int j = 0; rvx__formats[i]->suffixes[j]; j++) {
+            const char *suffix = rvx__formats[i]->suffixes[j];
+            if (rvx__text_ends_with(name, suffix) && (!best || strlen(suffix) > strlen(best))) {
+                best = suffix;
+                *format = rvx__formats[i];
+            }
+        }
+    return best;
+}
+
+const rvx__format *rvx__format_find(const char *path)
+{
+    const rvx__format *format;
+    suffix_find(&format, path);
+    return format;
+}
+
+const char *rvx__volume_suffix(const char *name)
+{
+    const rvx__format *format;
+    const char *suffix = suffix_find(&format, name);
+    return suffix && strlen(name) > strlen(suffix) ? suffix : NULL;
+}
+
+int64_t rvx__volume_stem_bytes(const char *name)
+{
+    const char *suffix = rvx__volume_suffix(name);
+    return suffix ? (int64_t)(strlen(name) - strlen(suffix)) : -1;
+}
+
+const char *rvx__volume_suffix_at(int64_t index)
+{
+    for (int i = 0; rvx__formats[i]; i++)
+        for (int j = 0; rvx__formats[i]->suffixes[j]; j++)
+            if (index-- == 0)
+                return rvx__formats[i]->suffixes[j];
+    return NULL;
+}
+
+void rvx__segments_free(rvx_segments *segments)
+{
+    free(segments->list);
+    *segments = (rvx_segments){0};
+}
+
+void rvx__layout_free(rvx__layout *layout)
+{
+    for (int64_t i = 0; layout->files && i < layout->file_count; i++)
+        free(layout->files[i]);
+    free(layout->files);
+    rvx__segments_free(&layout->segments);
+    *layout = (rvx__layout){0};
+}
+
+void rvx__header_free(rvx__header *header)
+{
+    rvx__text_free(&header->text);
+    free(header->data_name);
+    *header = (rvx__header){0};
+}
