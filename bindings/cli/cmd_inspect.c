@@ -19,8 +19,8 @@ const rvx_cli_verb rvx__cli_inspect = {
     .name = "inspect",
     .summary = "show what a volume or a dataset holds",
     .usage = "FILE|DIR",
-    .details = "Prints shape, spacing, orientation, type, range and label counts of a NIfTI file, "
-               "of a folder of\nthem, or of a dataset in nnU-Net's raw layout.",
+    .details = "Prints shape, spacing, orientation, type, range and label counts of a volume "
+               "(docs/formats.md), of\na folder of them, or of a dataset in nnU-Net's raw layout.",
     .example = "revoxel inspect liver.nii.gz",
     .options = options_table,
     .arguments_min = 1,

@@ -63,9 +63,10 @@ const rvx_cli_verb rvx__cli_predict = {
     .name = "predict",
     .summary = "segment images with a trained network",
     .usage = "RUN IMAGE... --out DIR [options]",
-    .details = "RUN is a run folder or a model file. An IMAGE is a NIfTI file (CASE_0000.nii.gz "
-               "with its other\nchannels beside it) or a folder of such. Writes DIR/CASE.nii.gz, "
-               "labels on exactly the image's grid.",
+    .details = "RUN is a run folder or a model file. An IMAGE is a volume (CASE_0000.nii.gz with "
+               "its other\nchannels beside it; .mha and others: docs/formats.md) or a folder of "
+               "such. Writes\nDIR/CASE with the dataset's ending, labels on exactly the image's "
+               "grid.",
     .example = "revoxel predict run imagesTs --out segmented",
     .options = options_table,
     .arguments_min = 2,

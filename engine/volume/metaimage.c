@@ -424,7 +424,7 @@ static rvx_status metaimage_compose(rvx__header *header, const rvx__request *req
     rvx__text_format(text, "ObjectType = Image\nNDims = 3\n%s = True\n%s = False\n%s = True\n%s = ",
                      keys[BINARY], keys[BIG_ENDIAN_1], keys[COMPRESSED], keys[COMPRESSED_SIZE]);
     header->size_at = text->bytes;
-    rvx__text_format(text, "%*s\n", RVX__SIZE_DIGITS, "");
+    rvx__text_format(text, "%-*d\n", RVX__SIZE_DIGITS, 0);
     numbers_put(text, MATRIX, matrix, 9, 1);
     numbers_put(text, OFFSET, g->origin, 3, 1);
     rvx__text_add(text, "CenterOfRotation = 0 0 0\n");
