@@ -35,8 +35,8 @@ typedef struct rvx_evaluate_params {
     void *context;
 } rvx_evaluate_params;
 
-/* Compares PREDICTIONS/CASE.nii.gz with REFERENCES/CASE.nii.gz (or of another format) for every reference.
- * Refused, with the file named: a missing prediction, grids that differ by more than
+/* Compares PREDICTIONS/CASE.nii.gz with REFERENCES/CASE.nii.gz (or of another format) for every
+ * reference. Refused, with the file named: a missing prediction, grids that differ by more than
  * RVX_GRID_TOLERANCE (as in training), labels that dataset.json does not declare. Holds one case in
  * memory. The result is freed with rvx__evaluation_free, also after an error. */
 rvx_status rvx__evaluate(rvx_evaluation *evaluation, const char *predictions,
