@@ -228,6 +228,30 @@ tidy: check-deps
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P$(JOBS) -n 4 clang-tidy --quiet 2>/dev/null
 	@echo "tidy: $(words $(TIDY_SOURCES)) files"
 
+# What only a GPU can tell: bench/check_gpu.sh. OUT: a folder for its logs and JSON files.
+.PHONY: check-gpu gpu-programs gpu-kit
+check-gpu: ; @BUILD=$(BUILD) bench/check_gpu.sh $(OUT)
+
+GPU_PROGRAMS := $(BUILD)/librevoxel_cuda.so $(BUILD)/revoxel $(BUILD)/bench_gpu $(BUILD)/bench_step_gpu $(BUILD)/tests/kernels/test_streams \
+	$(patsubst %.c,$(BUILD)/%,$(wildcard tests/cuda/test_*.c))
+gpu-programs: $(GPU_PROGRAMS)
+
+# The same without debugging symbols, with the libraries that such a machine may lack: BUILD=build-gpu
+# bench/check_gpu.sh runs them where there is neither compiler nor network.
+gpu-kit: $(GPU_PROGRAMS)
+	@rm -rf $(BUILD)-gpu && mkdir -p $(BUILD)-gpu/lib
+	@for p in $(GPU_PROGRAMS:$(BUILD)/%=%); do mkdir -p $(BUILD)-gpu/$$(dirname $$p); strip --strip-unneeded -o $(BUILD)-gpu/$$p $(BUILD)/$$p; done
+	@ldd $(GPU_PROGRAMS) | awk '/=> \// {print $$3}' | sort -u | grep -vE '/lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+)\.so' | xargs -I {} cp -L {} $(BUILD)-gpu/lib
+	@touch $(BUILD)-gpu/kit
+	@echo "$(BUILD)-gpu: $$(du -sm $(BUILD)-gpu | cut -f1) MiB"
+
+$(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h $(CUDA_OBJECTS) $(BUILD)/librevoxel.a
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCC_FLAGS) -I/usr/local/cuda/include -cudart static -o $@ bench/bench_gpu.cu bench/cudnn.cc $(CUDA_OBJECTS) $(BUILD)/librevoxel.a -Xcompiler -fopenmp $(LIBS)
+
+$(BUILD)/bench_step_gpu: bench/bench_step_gpu.c $(BUILD)/librevoxel.a
+	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+
 $(BUILD)/bench_policies: bench/bench_policies.c $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
 
