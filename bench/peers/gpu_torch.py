@@ -97,7 +97,7 @@ def step_rows(torch, rounds, until):
                     voxels = [int(s) for s in size.split("x")][::-1]
 
                     def work():
-                        widths = [16, 32, 64, 128] if name == "UNet3d" else [32, 64, 128, 256, 320]
+                        widths = [16, 32, 64, 128] if name == "UNet3d" else [60, 120, 240, 360, 480]
                         model = getattr(networks, name)(1, 3, widths)
                         model = formatted(torch, model.cuda().bfloat16(), layout)
                         call = torch.compile(model) if mode == "compile" else model
