@@ -2,6 +2,7 @@
  *
  * The inverse of space_to_depth with the same params.stride and params.order, in every respect;
  * see there. in: x, channels a multiple of the voxels of a block; out: y. */
+#include "kernels/cuda/block_layout.h"
 #include "kernels/space_to_depth.h"
 
 static rvx_status depth_to_space_shape(rvx_shape *out, const rvx_shape *in, int in_count,
@@ -25,6 +26,13 @@ static int64_t depth_to_space_scratch(rvx_phase phase, const rvx_shape *in, cons
     return rvx__block_move_scratch(in[0], params, threads);
 }
 
+static int64_t depth_to_space_cuda_scratch(rvx_phase phase, const rvx_shape *in,
+                                           const rvx_shape *out, const rvx_op_params *params)
+{
+    (void)phase, (void)out;
+    return rvx__block_aside_bytes(in[0], params);
+}
+
 const rvx_op rvx__op_depth_to_space = {
     .name = "depth_to_space",
     .in_min = 1,
@@ -40,4 +48,6 @@ const rvx_op rvx__op_depth_to_space = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__depth_to_space_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__depth_to_space_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__depth_to_space_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = depth_to_space_cuda_scratch,
 };

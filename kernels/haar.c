@@ -19,6 +19,7 @@
  * Backward is the transpose of the linear transform, rounding having derivative one. It reads
  * nothing. All of it also in place, where both sides are dense and of one type. */
 #include "kernels/haar.h"
+#include "kernels/cuda/block_layout.h"
 
 static rvx_status haar_shape(rvx_shape *out, const rvx_shape *in, int in_count,
                              const rvx_op_params *params, rvx_error *error)
@@ -42,6 +43,13 @@ static int64_t haar_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shap
     return rvx__block_move_scratch(out[0], params, threads);
 }
 
+static int64_t haar_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                 const rvx_op_params *params)
+{
+    (void)phase, (void)in;
+    return rvx__block_aside_bytes(out[0], params);
+}
+
 const rvx_op rvx__op_haar = {
     .name = "haar",
     .in_min = 1,
@@ -57,4 +65,6 @@ const rvx_op rvx__op_haar = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__haar_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__haar_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__haar_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = haar_cuda_scratch,
 };

@@ -5,6 +5,7 @@
  * forward, with the same bits; for streams, what wraps around on the way up is counted here.
  * Backward is the transpose of the linear transform. in: x, channels a multiple of the voxels of a
  * block; out: y. */
+#include "kernels/cuda/block_layout.h"
 #include "kernels/haar.h"
 
 static rvx_status haar_up_shape(rvx_shape *out, const rvx_shape *in, int in_count,
@@ -29,6 +30,13 @@ static int64_t haar_up_scratch(rvx_phase phase, const rvx_shape *in, const rvx_s
     return rvx__block_move_scratch(in[0], params, threads);
 }
 
+static int64_t haar_up_cuda_scratch(rvx_phase phase, const rvx_shape *in, const rvx_shape *out,
+                                    const rvx_op_params *params)
+{
+    (void)phase, (void)out;
+    return rvx__block_aside_bytes(in[0], params);
+}
+
 const rvx_op rvx__op_haar_up = {
     .name = "haar_up",
     .in_min = 1,
@@ -44,4 +52,6 @@ const rvx_op rvx__op_haar_up = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__haar_up_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__haar_up_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__haar_up_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = haar_up_cuda_scratch,
 };

@@ -13,6 +13,7 @@
  *
  * Backward: dx = Q^T dy reads W; dW reads x and W. Forward, data gradient and inverse also in
  * place, where both sides are dense and of one type. */
+#include "kernels/cuda/orthogonal_layout.h"
 #include "kernels/orthogonal.h"
 
 static rvx_status orthogonal_down_shape(rvx_shape *out, const rvx_shape *in, int in_count,
@@ -40,6 +41,12 @@ static int64_t orthogonal_down_scratch(rvx_phase phase, const rvx_shape *in, con
     return rvx__orthogonal_scratch(phase, in[0], out[0], params, threads);
 }
 
+static int64_t orthogonal_down_cuda_scratch(rvx_phase phase, const rvx_shape *in,
+                                            const rvx_shape *out, const rvx_op_params *params)
+{
+    return rvx__orthogonal_layout_of(phase, in[0], out[0], params).bytes;
+}
+
 const rvx_op rvx__op_orthogonal_down = {
     .name = "orthogonal_down",
     .in_min = 2,
@@ -59,4 +66,7 @@ const rvx_op rvx__op_orthogonal_down = {
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS(rvx__orthogonal_down_backward_parameters),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__orthogonal_down_backward_data),
             [RVX_INVERSE] = RVX_CELLS(rvx__orthogonal_down_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_PARAMETERS) |
+            RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = orthogonal_down_cuda_scratch,
 };

@@ -5,6 +5,7 @@
  * in: x, channels a multiple of the voxels of a block, and W; out: y. The inverse of
  * orthogonal_down with the same W (see there), in every respect: it is the transposed convolution
  * of iUNet, and for streams the shears of orthogonal_down undone one by one. */
+#include "kernels/cuda/orthogonal_layout.h"
 #include "kernels/orthogonal.h"
 
 static rvx_status orthogonal_up_shape(rvx_shape *out, const rvx_shape *in, int in_count,
@@ -32,6 +33,12 @@ static int64_t orthogonal_up_scratch(rvx_phase phase, const rvx_shape *in, const
     return rvx__orthogonal_scratch(phase, out[0], in[0], params, threads);
 }
 
+static int64_t orthogonal_up_cuda_scratch(rvx_phase phase, const rvx_shape *in,
+                                          const rvx_shape *out, const rvx_op_params *params)
+{
+    return rvx__orthogonal_layout_of(phase, out[0], in[0], params).bytes;
+}
+
 const rvx_op rvx__op_orthogonal_up = {
     .name = "orthogonal_up",
     .in_min = 2,
@@ -51,4 +58,7 @@ const rvx_op rvx__op_orthogonal_up = {
             [RVX_BACKWARD_PARAMETERS] = RVX_CELLS(rvx__orthogonal_up_backward_parameters),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__orthogonal_up_backward_data),
             [RVX_INVERSE] = RVX_CELLS(rvx__orthogonal_up_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_PARAMETERS) |
+            RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = orthogonal_up_cuda_scratch,
 };

@@ -7,6 +7,7 @@
  * exact; backward is the opposite movement and reads nothing. Input and output may be the same
  * memory where both are dense. */
 #include "kernels/space_to_depth.h"
+#include "kernels/cuda/block_layout.h"
 
 static rvx_status space_to_depth_shape(rvx_shape *out, const rvx_shape *in, int in_count,
                                        const rvx_op_params *params, rvx_error *error)
@@ -29,6 +30,13 @@ static int64_t space_to_depth_scratch(rvx_phase phase, const rvx_shape *in, cons
     return rvx__block_move_scratch(out[0], params, threads);
 }
 
+static int64_t space_to_depth_cuda_scratch(rvx_phase phase, const rvx_shape *in,
+                                           const rvx_shape *out, const rvx_op_params *params)
+{
+    (void)phase, (void)in;
+    return rvx__block_aside_bytes(out[0], params);
+}
+
 const rvx_op rvx__op_space_to_depth = {
     .name = "space_to_depth",
     .in_min = 1,
@@ -44,4 +52,6 @@ const rvx_op rvx__op_space_to_depth = {
     .cpu = {[RVX_FORWARD] = RVX_CELLS(rvx__space_to_depth_forward),
             [RVX_BACKWARD_DATA] = RVX_CELLS(rvx__space_to_depth_backward),
             [RVX_INVERSE] = RVX_CELLS(rvx__space_to_depth_inverse)},
+    .cuda = RVX_CUDA_HAS(RVX_FORWARD) | RVX_CUDA_HAS(RVX_BACKWARD_DATA) | RVX_CUDA_HAS(RVX_INVERSE),
+    .cuda_scratch = space_to_depth_cuda_scratch,
 };
