@@ -16,6 +16,21 @@ namespace rvx
 {
 enum { BLOCK_THREADS = 128 };
 
+/* Division of 64-bit indexes, below 2^52, by one divisor: by a product that is off by one at most.
+ */
+struct Divisor {
+    double inverse;
+    int64_t by;
+};
+
+inline Divisor divisor_of(int64_t by) { return {1.0 / (double)by, by}; }
+
+RVX_DEVICE int64_t divide(int64_t a, const Divisor &d)
+{
+    const int64_t q = (int64_t)((double)a * d.inverse), rest = a - q * d.by;
+    return q + (rest >= d.by) - (rest < 0);
+}
+
 /* One side of a movement. A block is read or written in S vectors of N elements; vector i begins
  * where the bits of i say: for voxels of the block and channels in block-major order a vector is a
  * voxel, in channel-major order a stretch of the channels, whatever they belong to. */
@@ -28,8 +43,9 @@ struct BlockSide {
 struct BlockMove {
     BlockSide to, from;
     int64_t first_line, items; /* coarse lines; an item is N channels of a block */
-    uint32_t width, height;    /* coarse */
+    uint32_t width;            /* coarse */
     uint32_t groups;           /* of N channels of a fine voxel */
+    Divisor per_line, height;  /* items of a coarse line; coarse lines of a slice */
     int32_t stride[3];
     int64_t fine_h, fine_w;
     int32_t squeeze;      /* `to` is the coarse side */
@@ -42,57 +58,78 @@ RVX_DEVICE int64_t vector_at(const BlockSide &side, int i)
     return (i & 1 ? side.delta[0] : 0) + (i & 2 ? side.delta[1] : 0) + (i & 4 ? side.delta[2] : 0);
 }
 
+/* N elements of 32 bits. */
+template <int N> RVX_DEVICE void load_words(const View &t, int64_t i, uint32_t (&v)[N])
+{
+    if (N == 1) {
+        v[0] = *reinterpret_cast<const uint32_t *>(t.data + 4 * i);
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < N; k += 4) {
+        const Words4 words = *reinterpret_cast<const Words4 *>(t.data + 4 * (i + k));
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            v[(k + j) % N] = words.word[j];
+    }
+}
+
+template <int N> RVX_DEVICE void store_words(const View &t, int64_t i, const uint32_t (&v)[N])
+{
+    if (N == 1) {
+        *reinterpret_cast<uint32_t *>(t.data + 4 * i) = v[0];
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < N; k += 4) {
+        Words4 words;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            words.word[j] = v[(k + j) % N];
+        *reinterpret_cast<Words4 *>(t.data + 4 * (i + k)) = words;
+    }
+}
+
 /* The bits of a block as they are stored, 16 or 32 of them. */
 template <int S, int N>
 RVX_DEVICE void block_load(uint32_t (&v)[S][N], const BlockSide &side, int64_t at)
 {
-    if (side.view.dtype != RVX_F32) {
+    if (side.view.dtype == RVX_F32) {
+#pragma unroll
+        for (int i = 0; i < S; i++)
+            load_words(side.view, at + vector_at(side, i), v[i]);
+    } else {
 #pragma unroll
         for (int i = 0; i < S; i++)
             load_halves(side.view, at + vector_at(side, i), v[i]);
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < S; i++) {
-        const char *from = side.view.data + 4 * (at + vector_at(side, i));
-        if (N == 1) {
-            v[i][0] = *reinterpret_cast<const uint32_t *>(from);
-            continue;
-        }
-#pragma unroll
-        for (int k = 0; k < N; k += 4) {
-            const Words4 words = *reinterpret_cast<const Words4 *>(from + 4 * k);
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                v[i][(k + j) % N] = words.word[j];
-        }
     }
 }
 
 template <int S, int N>
 RVX_DEVICE void block_store(const BlockSide &side, int64_t at, const uint32_t (&v)[S][N])
 {
-    if (side.view.dtype != RVX_F32) {
+    if (side.view.dtype == RVX_F32) {
+#pragma unroll
+        for (int i = 0; i < S; i++)
+            store_words(side.view, at + vector_at(side, i), v[i]);
+    } else {
 #pragma unroll
         for (int i = 0; i < S; i++)
             store_halves(side.view, at + vector_at(side, i), v[i]);
-        return;
     }
+}
+
+/* Adds the numbers in memory to those of v, vector by vector. */
+template <int S, int N>
+RVX_DEVICE void block_add(uint32_t (&v)[S][N], const BlockSide &side, int64_t at)
+{
 #pragma unroll
     for (int i = 0; i < S; i++) {
-        char *to = side.view.data + 4 * (at + vector_at(side, i));
-        if (N == 1) {
-            *reinterpret_cast<uint32_t *>(to) = v[i][0];
-            continue;
-        }
+        float before[N];
+        load(side.view, at + vector_at(side, i), before);
 #pragma unroll
-        for (int k = 0; k < N; k += 4) {
-            Words4 words;
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                words.word[j] = v[i][(k + j) % N];
-            *reinterpret_cast<Words4 *>(to + 4 * k) = words;
-        }
+        for (int k = 0; k < N; k++)
+            v[i][k] = simt::as_bits(simt::add(simt::as_float(v[i][k]), before[k]));
     }
 }
 
@@ -149,16 +186,16 @@ enum Turn { TURN_NEVER, TURN_LOADED, TURN_STORED };
 template <class Operation, int S, int N, Turn turn>
 RVX_GLOBAL void RVX_BOUNDS(BLOCK_THREADS) block_kernel(BlockMove m, Operation operation)
 {
-    const uint32_t per_line = m.width * m.groups;
+    const uint32_t per_line = (uint32_t)m.per_line.by;
     int lost = 0;
     for (int64_t begin = (int64_t)blockIdx.x * BLOCK_THREADS; begin + threadIdx.x < m.items;
          begin += (int64_t)gridDim.x * BLOCK_THREADS) {
-        int64_t line = begin / per_line;
+        int64_t line = divide(begin, m.per_line);
         uint32_t item = (uint32_t)(begin - line * per_line) + threadIdx.x;
         line += m.first_line + item / per_line;
         item %= per_line;
         const uint32_t x = item / m.groups, group = item % m.groups;
-        const int64_t slice = line / m.height, y = line - slice * m.height;
+        const int64_t slice = divide(line, m.height), y = line - slice * m.height.by;
         const int64_t row = slice * m.stride[0] * m.fine_h + y * m.stride[1];
         const int64_t fine = row * m.fine_w + (int64_t)x * m.stride[2];
         const int64_t coarse = line * m.width + x;
@@ -175,15 +212,8 @@ RVX_GLOBAL void RVX_BOUNDS(BLOCK_THREADS) block_kernel(BlockMove m, Operation op
         operation.template apply<S, N>(v, c, m.squeeze != 0, &lost);
         if (turn == TURN_STORED)
             block_turn<S, N, true>(v);
-        if (Operation::NUMBERS && m.accumulate) {
-            uint32_t before[S][N];
-            block_load(before, m.to, to);
-            to_numbers(before, m.to.view);
-#pragma unroll
-            for (int f = 0; f < S * N; f++)
-                v[f / N][f % N] = simt::as_bits(simt::add(simt::as_float(v[f / N][f % N]),
-                                                          simt::as_float(before[f / N][f % N])));
-        }
+        if (Operation::NUMBERS && m.accumulate)
+            block_add(v, m.to, to);
         if (Operation::NUMBERS)
             from_numbers(v, m.to.view, &lost);
         block_store(m.to, to, v);
@@ -262,8 +292,9 @@ void block_part(const rvx_call *call, const rvx_tensor &coarse, const rvx_tensor
         m.from.origin = first * coarse.shape.w * coarse.shape.c;
     }
     m.width = (uint32_t)coarse.shape.w;
-    m.height = (uint32_t)coarse.shape.h;
     m.groups = (uint32_t)(fine.shape.c / n);
+    m.per_line = divisor_of((int64_t)m.width * m.groups);
+    m.height = divisor_of(coarse.shape.h);
     m.first_line = first;
     m.items = lines * m.width * m.groups;
     for (int axis = 0; axis < 3; axis++)

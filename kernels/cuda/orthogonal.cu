@@ -213,8 +213,9 @@ struct Products {
     BlockSide coarse, fine;
     double *partial; /* [piece][s * s][channels] */
     int64_t voxels, piece_voxels;
-    uint32_t width, height, chunks; /* chunks of channels */
-    int32_t channels, span;         /* channels of a chunk: a power of two, at most 32 */
+    Divisor width, height;  /* coarse */
+    uint32_t chunks;        /* of channels */
+    int32_t channels, span; /* channels of a chunk: a power of two, at most 32 */
     int32_t stride[3], channel_step;
     int64_t fine_h, fine_w;
 };
@@ -223,8 +224,8 @@ struct Products {
 template <int S>
 RVX_DEVICE void products_add(float (&sum)[S * S], const Products &p, int64_t voxel, int32_t c)
 {
-    const int64_t line = voxel / p.width, x = voxel - line * p.width;
-    const int64_t slice = line / p.height, y = line - slice * p.height;
+    const int64_t line = divide(voxel, p.width), x = voxel - line * p.width.by;
+    const int64_t slice = divide(line, p.height), y = line - slice * p.height.by;
     const int64_t row = slice * p.stride[0] * p.fine_h + y * p.stride[1];
     uint32_t a[S][1], b[S][1];
     block_load(a, p.coarse, p.coarse.view.at(voxel, c * p.channel_step));
@@ -242,15 +243,13 @@ RVX_DEVICE void products_add(float (&sum)[S * S], const Products &p, int64_t vox
 template <int S> RVX_GLOBAL void RVX_BOUNDS(PRODUCT_THREADS, 2) products_kernel(Products p)
 {
     RVX_SHARED(float, shared); /* [s * s][thread] */
-    enum { OUTPUTS = (S * S * 32 + PRODUCT_THREADS - 1) / PRODUCT_THREADS };
     const int strands = PRODUCT_THREADS / p.span;
     const int strand = (int)threadIdx.x / p.span;
-    const int64_t piece = blockIdx.x / p.chunks;
+    const uint32_t piece = blockIdx.x / p.chunks;
     const int32_t from = (int32_t)(blockIdx.x % p.chunks) * p.span;
     const int32_t c = from + (int32_t)threadIdx.x % p.span;
-    const int64_t begin = piece * p.piece_voxels, left = p.voxels - begin;
+    const int64_t begin = (int64_t)piece * p.piece_voxels, left = p.voxels - begin;
     const int64_t end = begin + (left < p.piece_voxels ? left : p.piece_voxels);
-    double total[OUTPUTS] = {};
     for (int64_t first = begin; first < end; first += (int64_t)strands * PRODUCT_RUN) {
         float sum[S * S] = {};
         if (c < p.channels)
@@ -265,21 +264,19 @@ template <int S> RVX_GLOBAL void RVX_BOUNDS(PRODUCT_THREADS, 2) products_kernel(
         for (int i = 0; i < S * S; i++)
             shared[i * PRODUCT_THREADS + (int)threadIdx.x] = sum[i];
         simt::barrier();
-#pragma unroll
-        for (int o = 0; o < OUTPUTS; o++) {
-            const int at = o * PRODUCT_THREADS + (int)threadIdx.x, i = at / p.span;
-            if (i < S * S)
-                for (int s = 0; s < strands; s++)
-                    total[o] += (double)shared[i * PRODUCT_THREADS + s * p.span + at % p.span];
+        /* sums so far stand in this block's part of memory: registers are full */
+#pragma unroll 1
+        for (int at = (int)threadIdx.x; at < S * S * p.span; at += PRODUCT_THREADS) {
+            const int i = at / p.span, channel = at % p.span;
+            if (from + channel >= p.channels)
+                continue;
+            double *to = p.partial + ((int64_t)piece * S * S + i) * p.channels + from + channel;
+            double total = first > begin ? *to : 0;
+            for (int s = 0; s < strands; s++)
+                total += (double)shared[i * PRODUCT_THREADS + s * p.span + channel];
+            *to = total;
         }
         simt::barrier();
-    }
-#pragma unroll
-    for (int o = 0; o < OUTPUTS; o++) {
-        const int at = o * PRODUCT_THREADS + (int)threadIdx.x, i = at / p.span;
-        const int32_t channel = from + at % p.span;
-        if (i < S * S && channel < p.channels)
-            p.partial[(piece * S * S + i) * p.channels + channel] = total[o];
     }
 }
 
@@ -320,8 +317,8 @@ void gradient(const rvx_call *call, const rvx_tensor &coarse, const rvx_tensor &
     p.partial = reinterpret_cast<double *>(static_cast<char *>(call->scratch) + layout.partial);
     p.voxels = rvx__shape_voxels(coarse.shape);
     p.piece_voxels = layout.piece_voxels;
-    p.width = (uint32_t)coarse.shape.w;
-    p.height = (uint32_t)coarse.shape.h;
+    p.width = divisor_of(coarse.shape.w);
+    p.height = divisor_of(coarse.shape.h);
     p.channels = weight.channels;
     for (p.span = 1; p.span < p.channels && p.span < 32;)
         p.span *= 2;

@@ -22,8 +22,9 @@ struct Convert : Keep {
 
 struct Elements {
     View coarse, fine;
-    int64_t origin;             /* the element of the side read that stands at its data */
-    int64_t first_voxel, items; /* coarse voxels; items are elements */
+    int64_t origin;                  /* the element of the side read that stands at its data */
+    int64_t first_voxel, items;      /* coarse voxels; items are elements */
+    Divisor channels, width, height; /* coarse */
     int32_t stride[3];
     uint32_t voxels; /* of a block */
     int32_t order;
@@ -33,15 +34,15 @@ struct Elements {
 RVX_GLOBAL void RVX_BOUNDS(POINTWISE_THREADS) elements_kernel(Elements e)
 {
     const View &to = e.squeeze ? e.coarse : e.fine, &from = e.squeeze ? e.fine : e.coarse;
-    const uint32_t c_fine = (uint32_t)e.fine.c, channels = (uint32_t)e.coarse.c;
+    const uint32_t c_fine = (uint32_t)e.fine.c;
     for (int64_t i = first_item(); i < e.items; i += item_step()) {
-        const int64_t voxel = e.first_voxel + i / channels;
-        const uint32_t channel = (uint32_t)(i % channels);
+        const int64_t at_item = divide(i, e.channels), voxel = e.first_voxel + at_item;
+        const uint32_t channel = (uint32_t)(i - at_item * e.channels.by);
         const uint32_t sub = e.order == RVX_ORDER_BLOCK ? channel / c_fine : channel % e.voxels;
         const uint32_t c = e.order == RVX_ORDER_BLOCK ? channel % c_fine : channel / e.voxels;
         const uint32_t iw = sub % (uint32_t)e.stride[2], ih = sub / (uint32_t)e.stride[2];
-        const int64_t line = voxel / e.coarse.w, x = voxel - line * e.coarse.w;
-        const int64_t slice = line / e.coarse.h, y = line - slice * e.coarse.h;
+        const int64_t line = divide(voxel, e.width), x = voxel - line * e.width.by;
+        const int64_t slice = divide(line, e.height), y = line - slice * e.height.by;
         const int64_t z = slice * e.stride[0] + ih / (uint32_t)e.stride[1];
         const int64_t row = z * e.fine.h + y * e.stride[1] + ih % (uint32_t)e.stride[1];
         const int64_t at_fine = e.fine.at(row * e.fine.w + x * e.stride[2] + iw, (int32_t)c);
@@ -75,6 +76,9 @@ void elements_part(const rvx_call *call, const rvx_tensor &coarse, const rvx_ten
     }
     e.first_voxel = first * shape.w;
     e.items = lines * shape.w * shape.c;
+    e.channels = divisor_of(shape.c);
+    e.width = divisor_of(shape.w);
+    e.height = divisor_of(shape.h);
     for (int axis = 0; axis < 3; axis++)
         e.stride[axis] = call->params->stride[axis];
     e.voxels = (uint32_t)rvx__block_voxels(call->params);
