@@ -54,7 +54,7 @@ function complain(text) { print "cuda: " kernel " (" arch "): " text; wrong++ }
     gsub(/\(anonymous namespace\)::/, "", kernel)
     gsub(/rvx::/, "", kernel)
     sub(/^void /, "", kernel)
-    gsub(/\([a-z_]*\)/, "", kernel) # casts
+    gsub(/\([A-Za-z_]*\)/, "", kernel) # casts
     sub(/\(.*/, "", kernel)
     kernel = source "/" kernel
     name = kernel
