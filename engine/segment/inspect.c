@@ -178,6 +178,17 @@ static void labels_add(rvx_text *out, const rvx_voxel_statistics *s, const rvx_g
                          (double)s->count[i] * voxel_ml);
 }
 
+static void segments_add(rvx_text *out, const rvx_segments *segments)
+{
+    for (int64_t i = 0; i < segments->count; i++) {
+        const rvx_segment *one = &segments->list[i];
+        row_open(out, "segment");
+        rvx__text_format(out, "%lld  %s  (colour %.3g, %.3g, %.3g; %lld in layer %lld)\n",
+                         (long long)one->value, one->name, one->color[0], one->color[1],
+                         one->color[2], (long long)one->stored, (long long)one->layer);
+    }
+}
+
 static rvx_status volume_describe(rvx_text *out, const char *path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -199,6 +210,7 @@ static rvx_status volume_describe(rvx_text *out, const char *path, rvx_error *er
     rvx__text_format(out, "%.6g to %.6g, mean %.6g, standard deviation %.6g, %.3g %% zero\n",
                      s->low, s->high, s->mean, s->deviation,
                      100.0 * (double)s->zeros / (double)s->voxels);
+    segments_add(out, rvx__volume_reader_segments(reader));
     if (s->countable)
         labels_add(out, s, &info->geometry);
 cleanup:

@@ -48,10 +48,16 @@ static rvx_status open_file(rvx_volume_writer **writer, const rvx_case *one, con
                             const char *label, const rvx_recipe *recipe, rvx_error *error)
 {
     char path[RVX_PATH_BYTES];
-    rvx_status status = rvx__predictor_path(path, recipe, one->identifier, folder, label, error);
-    return status == RVX_OK ? rvx__volume_writer_create(writer, path, &one->info.geometry,
-                                                        RVX_VOXEL_U8, &one->info, error)
-                            : status;
+    rvx_segments segments = {0};
+    rvx_status status = RVX_OK;
+    RVX_TRY(rvx__predictor_path(path, recipe, one->identifier, folder, label, error));
+    for (int64_t k = 1; k < recipe->network.classes && !label; k++)
+        RVX_TRY(rvx__segments_add(&segments, recipe->labels[k], k, error));
+    status = rvx__volume_writer_create_segments(writer, path, &one->info.geometry, RVX_VOXEL_U8,
+                                                &one->info, label ? NULL : &segments, error);
+cleanup:
+    rvx__segments_free(&segments);
+    return status;
 }
 
 static rvx_status open_files(label_files *files, const rvx_case *one, const char *folder,

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const rvx__format *const rvx__formats[] = {&rvx__format_nifti, &rvx__format_metaimage, NULL};
+const rvx__format *const rvx__formats[] = {&rvx__format_nifti, &rvx__format_metaimage,
+                                           &rvx__format_nrrd, NULL};
 
 /* The longest suffix that `name` ends with, so that a.seg.nrrd is "a"; NULL where there is none. */
 static const char *suffix_find(const rvx__format **format, const char *name)

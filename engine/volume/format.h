@@ -65,6 +65,7 @@ typedef struct rvx__format {
 
 extern const rvx__format rvx__format_nifti;
 extern const rvx__format rvx__format_metaimage;
+extern const rvx__format rvx__format_nrrd;
 extern const rvx__format *const rvx__formats[]; /* NULL-terminated */
 /* The format that writes files of this name, by its ending; NULL where there is none. */
 const rvx__format *rvx__format_find(const char *path);

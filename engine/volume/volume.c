@@ -4,6 +4,7 @@
 #include "engine/volume/volume.h"
 #include "engine/base/file.h"
 #include "engine/volume/format.h"
+#include "engine/volume/segments.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -171,6 +172,15 @@ static rvx_status voxel_refuse(const rvx_volume_reader *r, int64_t index, double
                      (long long)at[0], (long long)at[1], (long long)at[2], value, expected);
 }
 
+static rvx_status voxel_refuse_text(const rvx_volume_reader *r, int64_t index, const char *why,
+                                    rvx_error *error)
+{
+    int64_t at[3];
+    voxel_position(at, r, index);
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: voxel (%lld, %lld, %lld) %s", r->path,
+                     (long long)at[0], (long long)at[1], (long long)at[2], why);
+}
+
 /* Narrowing of one chunk; returns the first voxel that does not fit, or -1. */
 typedef int64_t (*narrow)(void *out, int64_t out_first, const double *value, int64_t count);
 
@@ -247,6 +257,12 @@ static rvx_status voxels_read(rvx_volume_reader *r, void *out, const target *t, 
         if (r->layout.swap)
             swap_bytes(r->raw, values, bytes);
         types[r->info.type].widen(r->value, r->raw, values);
+        if (layers > 1) {
+            char why[256];
+            int64_t at = rvx__segments_merge(r->value, part, layers, &r->layout.segments, why);
+            if (at >= 0)
+                return voxel_refuse_text(r, first + done + at, why, error);
+        }
         if (slope != 1 || intercept != 0)
             for (int64_t i = 0; i < part; i++)
                 r->value[i] = r->value[i] * slope + intercept;

@@ -140,6 +140,25 @@ def against_itk(folder, endings):
         ok(not bad and max(worst.values()) < 1e-12, f"{ending}: every type and orientation, {worst} {bad[:3]}")
 
 
+def against_pynrrd(folder):
+    """Spaces, encodings, byte orders and detached data, as pynrrd writes them."""
+    rng = np.random.default_rng(11)
+    cases = itertools.product(("left-posterior-superior", "right-anterior-superior"), ("raw", "gzip"),
+                              "<>", (".nrrd", ".nhdr"))
+    for n, (space, encoding, order, ending) in enumerate(cases):
+        theirs, ours = os.path.join(folder, "theirs" + ending), os.path.join(folder, "ours.nrrd")
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        voxels = rng.integers(-99, 99, (5, 4, 3)).astype(order + ("i2", "f4", "u1")[n % 3])
+        nrrd.write(theirs, voxels, {"space": space, "space origin": rng.normal(size=3),
+                                    "space directions": turn * rng.uniform(0.3, 3, (3, 1)),
+                                    "encoding": encoding, "endian": {"<": "little", ">": "big"}[order]})
+        expected = by_pynrrd(theirs)
+        found = dump(theirs)[1]
+        agree(f"pynrrd {space} {encoding} {voxels.dtype} {ending}", expected, found)
+        copy(theirs, ours)
+        agree("the copy of it", expected, by_pynrrd(ours))
+
+
 def real_files(folder, endings):
     paths = [p for p in sorted(glob.glob(os.path.join(FORMATS, "*")))
              if os.path.splitext(p)[1] in (".mha", ".mhd", ".nrrd")]
@@ -168,9 +187,13 @@ if not os.path.exists(TOOL):
     sys.exit(0)
 with tempfile.TemporaryDirectory() as scratch:
     if sitk:
-        against_itk(scratch, (".mha", ".mhd"))
+        against_itk(scratch, (".mha", ".mhd", ".nrrd", ".nhdr"))
     else:
         skip("SimpleITK", "not installed")
-    real_files(scratch, (".mha", ".mhd"))
+    if nrrd:
+        against_pynrrd(scratch)
+    else:
+        skip("pynrrd", "not installed")
+    real_files(scratch, (".mha", ".mhd", ".nrrd", ".nhdr", ".seg.nrrd"))
 print(f"1..{count}")
 sys.exit(failures > 0)
