@@ -1,15 +1,17 @@
-/* NIfTI-1 and NIfTI-2 single files (.nii, .nii.gz). Owns: the header's bytes. Source:
- * nifti1.h and nifti2.h of the NIfTI data format working group.
+/* NIfTI-1 and NIfTI-2, single files (.nii, .nii.gz) and pairs (.hdr with .img). Owns: the header's
+ * bytes. Source: nifti1.h and nifti2.h of the NIfTI data format working group.
  *
  * World matrix: sform where sform_code > 0, else qform where qform_code > 0, else pixdim alone
  * (method 1: RAS axes, origin in the first voxel, as in the NIfTI C library). Units: metres and
  * microns become millimetres; unknown units are taken as millimetres. scl_slope 0 means no scaling
  * (then scl_inter is not looked at); a non-finite scl_slope or scl_inter is an error. bitpix that
  * contradicts datatype is not looked at: datatype decides, as in nibabel. */
+#include "engine/base/file.h"
 #include "engine/volume/format.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Both versions hold the same fields at other places and widths. */
@@ -134,21 +136,48 @@ static bool nifti_recognise(const uint8_t *head, int64_t count)
     return false;
 }
 
-static rvx_status magic_check(const version *v, const uint8_t *head, const char *path,
-                              rvx_error *error)
+/* Of a pair the voxels stand in IMAGE.img or IMAGE.img.gz, beside IMAGE.hdr. */
+static rvx_status pair_find(rvx__layout *layout, const char *path, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    char name[RVX_PATH_BYTES];
+    layout->field = "image file of the pair";
+    RVX_TRY(rvx__path_join(name, NULL, path, error));
+    char *ending = rvx__text_ends_with(name, ".hdr.gz") ? name + strlen(name) - 7
+                   : rvx__text_ends_with(name, ".hdr")  ? name + strlen(name) - 4
+                                                        : NULL;
+    if (!ending)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: magic says that the voxels stand in another file (.hdr/.img), but "
+                         "the name does not end in .hdr",
+                         path);
+    memcpy(ending, ".img", 5);
+    if (!rvx__path_exists(name) && strlen(name) + 4 < sizeof name) {
+        memcpy(ending + 4, ".gz", 4);
+        if (!rvx__path_exists(name))
+            ending[4] = 0;
+    }
+    layout->files = calloc(1, sizeof *layout->files);
+    layout->file_count = layout->files != NULL;
+    if (!layout->files || !(layout->files[0] = strdup(name)))
+        status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
+cleanup:
+    return status;
+}
+
+static rvx_status magic_check(rvx__layout *layout, const version *v, const uint8_t *head,
+                              const char *path, rvx_error *error)
 {
     const uint8_t *magic = head + v->magic_at;
     if (memcmp(magic, v->magic, (size_t)v->magic_bytes) == 0)
         return RVX_OK;
-    if (memcmp(magic, "ni1", 4) == 0 || memcmp(magic, "ni2", 4) == 0)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: a NIfTI header whose voxels stand in another file (.hdr/.img); only "
-                         "single files (.nii, .nii.gz) are read",
-                         path);
+    if (memcmp(magic, v == &versions[0] ? "ni1" : "ni2", 4) == 0)
+        return pair_find(layout, path, error);
     if (v == &versions[0] && memcmp(magic, "\0\0\0", 4) == 0)
-        return rvx__fail(
-            error, RVX_ERROR_UNSUPPORTED,
-            "%s: an Analyze 7.5 file, which has no world geometry; convert it to NIfTI", path);
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: an Analyze 7.5 file, which does not say where left is; convert it to "
+                         "NIfTI with a tool that knows its scanner",
+                         path);
     return rvx__fail(error, RVX_ERROR_FORMAT,
                      "%s: magic: expected \"%.3s\", found bytes %02x %02x %02x %02x", path,
                      v->magic, magic[0], magic[1], magic[2], magic[3]);
@@ -209,12 +238,13 @@ static rvx_status voxels_parse(rvx_volume_info *info, rvx__layout *layout, const
     info->type = row->type;
     double offset = v == &versions[0] ? real_get(head + v->offset_at, 4, swap)
                                       : (double)int_get(head + v->offset_at, 8, swap);
+    const int least = layout->files ? 0 : v->data_offset_least;
     if (offset == 0)
-        offset = v->data_offset_least;
-    if (!(offset >= v->data_offset_least && offset <= 0x1p53) || offset != floor(offset))
+        offset = least;
+    if (!(offset >= least && offset <= 0x1p53) || offset != floor(offset))
         return rvx__fail(error, RVX_ERROR_FORMAT,
-                         "%s: vox_offset: expected a whole number >= %d, found %g", path,
-                         v->data_offset_least, offset);
+                         "%s: vox_offset: expected a whole number >= %d, found %g", path, least,
+                         offset);
     layout->data_offset = (int64_t)offset;
     info->slope = real_get(head + v->slope_at, v->real_bytes, swap);
     info->intercept = real_get(head + v->inter_at, v->real_bytes, swap);
@@ -338,7 +368,7 @@ static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, rvx__s
                          "%s: truncated: expected a header of %d bytes, found %lld", path,
                          v->header_bytes, (long long)count);
     snprintf(info->format, sizeof info->format, "%s", v->name);
-    rvx_status status = magic_check(v, head, path, error);
+    rvx_status status = magic_check(layout, v, head, path, error);
     if (status == RVX_OK)
         status = dim_parse(info, v, head, layout->swap, path, error);
     if (status == RVX_OK)
@@ -442,13 +472,24 @@ static rvx_status nifti_compose(rvx__header *header, const rvx__request *request
         for (int j = 0; j < 4; j++)
             real_put(p + v->sform_at + (4 * i + j) * real, real, like->sform[i][j]);
     }
-    rvx__text_append(&header->text, (const char *)p, v->data_offset_least);
+    const char *name = rvx__path_name(request->path);
+    if (rvx__text_ends_with(name, ".hdr")) {
+        p[v->magic_at + 1] = 'i';
+        memset(p + v->offset_at, 0, v == &versions[0] ? 4 : 8);
+        header->packing = RVX__PACKING_NONE;
+        if (asprintf(&header->data_name, "%.*s.img", (int)strlen(name) - 4, name) < 0) {
+            header->data_name = NULL;
+            return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", request->path);
+        }
+    }
+    rvx__text_append(&header->text, (const char *)p,
+                     header->data_name ? v->header_bytes : v->data_offset_least);
     return rvx__text_check(&header->text, error);
 }
 
 const rvx__format rvx__format_nifti = {
     .name = "NIfTI",
-    .suffixes = {".nii", ".nii.gz"},
+    .suffixes = {".nii.gz", ".nii", ".hdr"},
     .recognise = nifti_recognise,
     .parse = nifti_parse,
     .compose = nifti_compose,

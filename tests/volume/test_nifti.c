@@ -44,6 +44,35 @@ static void round_trip(const char *name, rvx_voxel_type type, const void *voxels
     unlink(path);
 }
 
+/* Named by either file; the voxels gone, cut or packed. */
+static void test_pair(const float *expected, int64_t count)
+{
+    rvx_error error = {0};
+    rvx_volume v = {0};
+    char header[300], image[300], command[700];
+    snprintf(header, sizeof header, "%s/a.hdr", folder);
+    snprintf(image, sizeof image, "%s/a.img", folder);
+    rvx__volume_write(header, &oblique, RVX_VOXEL_F32, expected, NULL, &error);
+    tap_ok(rvx__volume_read_f32(&v, image, &error) == RVX_OK &&
+               memcmp(v.voxels, expected, (size_t)count * 4) == 0,
+           "a pair by the name of its image: %s", error.message);
+    rvx__volume_free(&v);
+    snprintf(command, sizeof command, "gzip %s", image);
+    tap_ok(system(command) == 0 && rvx__volume_read_f32(&v, header, &error) == RVX_OK &&
+               memcmp(v.voxels, expected, (size_t)count * 4) == 0,
+           "a packed image: %s", error.message);
+    rvx__volume_free(&v);
+    rvx__file_write(image, "short", 5, &error);
+    tap_ok(rvx__volume_read_f32(&v, header, &error) == RVX_ERROR_FORMAT &&
+               strstr(error.message, "a.img: truncated") && strstr(error.message, "a.hdr"),
+           "a short image: %s", error.message);
+    snprintf(command, sizeof command, "rm %s %s.gz", image, image);
+    tap_ok(system(command) == 0 && rvx__volume_read_f32(&v, header, &error) == RVX_ERROR_IO &&
+               strstr(error.message, "a.img: cannot open") && strstr(error.message, "a.hdr"),
+           "no image: %s", error.message);
+    unlink(header);
+}
+
 static void test_round_trips(void)
 {
     enum { COUNT = 7 * 5 * 3 };
@@ -69,6 +98,9 @@ static void test_round_trips(void)
     round_trip("a.nii", RVX_VOXEL_I64, i64, e64, COUNT);
     round_trip("a.nii.gz", RVX_VOXEL_F32, f32, f32, COUNT);
     round_trip("a.nii", RVX_VOXEL_F64, f64, f32, COUNT);
+    round_trip("a.hdr", RVX_VOXEL_I16, i16, e16, COUNT);
+    round_trip("a.hdr", RVX_VOXEL_F64, f64, f32, COUNT);
+    test_pair(f32, COUNT);
 }
 
 /* Left-handed and axis-swapped grids keep their direction through the quaternion too. */
