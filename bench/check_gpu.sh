@@ -85,8 +85,8 @@ fi
 
 # The bits of store, checkpoint and reversible against each other, and of two runs each.
 if wanted exact; then
-    for what in "revnet3d --size 64x48x40 --classes 3 --widths 16,32,64" \
-        "revnet3d --size 61x47x33 --classes 3 --widths 16,32 --storage bf16 --streams bf16" \
+    for what in "revnet3d-full --size 64x48x40 --classes 3 --widths 16,32,64" \
+        "revnet3d-full --size 36x28x44 --classes 5 --widths 16,32 --storage bf16 --batch 2" \
         "revunet3d --size 64x64x32 --classes 3 --widths 32,64,128 --storage bf16" \
         "unet3d --size 64x64x32 --classes 3 --widths 16,32,64 --storage bf16"; do
         # shellcheck disable=SC2086
