@@ -245,9 +245,9 @@ gpu-kit: $(GPU_PROGRAMS)
 	@touch $(BUILD)-gpu/kit
 	@echo "$(BUILD)-gpu: $$(du -sm $(BUILD)-gpu | cut -f1) MiB"
 
-$(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h $(CUDA_OBJECTS) $(BUILD)/librevoxel.a
+$(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h $(BUILD)/librevoxel.a
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCC_FLAGS) -I/usr/local/cuda/include -cudart static -o $@ bench/bench_gpu.cu bench/cudnn.cc $(CUDA_OBJECTS) $(BUILD)/librevoxel.a -Xcompiler -fopenmp $(LIBS)
+	$(NVCC) $(NVCC_FLAGS) -I/usr/local/cuda/include -cudart static -o $@ bench/bench_gpu.cu bench/cudnn.cc $(BUILD)/librevoxel.a -Xcompiler -fopenmp $(LIBS)
 
 $(BUILD)/bench_step_gpu: bench/bench_step_gpu.c $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)

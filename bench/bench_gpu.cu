@@ -2,7 +2,7 @@
  * what this very card can do: its copy bandwidth and matrix rate are measured first. Medians of
  * interleaved runs on random data, operands rotated through more memory than the L2 holds.
  *
- * usage: bench_gpu [--json FILE] [--seconds S] [--only TEXT] [--rounds N]
+ * usage: bench_gpu [--library FILE] [--json FILE] [--seconds S] [--only TEXT] [--rounds N]
  *
  * `floor`: the longer of all operands moved once at the copy bandwidth and all products at the
  * matrix rate. `error`: largest difference to the peer's result over the largest number, of a
@@ -13,12 +13,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-extern "C" const rvx_cuda *rvx_cuda_interface(void);
 
 namespace
 {
@@ -86,7 +85,9 @@ RVX_GLOBAL void RVX_BOUNDS(THREADS) random_kernel(uint16_t *to, int64_t count, u
     }
 }
 
-cudaStream_t stream;
+const rvx_cuda *plugin;
+rvx_cuda_device *device;
+cudaStream_t stream; /* the plug-in's queue */
 cudaEvent_t begun, ended;
 
 template <class F> double milliseconds(int repeats, F work)
@@ -464,7 +465,7 @@ double difference(const Problem &p, int phase, const Peer &peer, rvx_kernel kern
  */
 
 struct Options {
-    const char *json, *only;
+    const char *library, *json, *only;
     double seconds;
     int rounds;
 };
@@ -484,7 +485,7 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
                  bool *first)
 {
     const rvx_op *op = op_of(p.c);
-    rvx_kernel kernel = rvx_cuda_interface()->kernel(op->name, phases[phase]);
+    rvx_kernel kernel = plugin->kernel(op->name, phases[phase]);
     double ours[ROUNDS_MAX], theirs[ROUNDS_MAX], flops, error = -1;
     char name[64];
     snprintf(name, sizeof name, "%s%d s%d C=%d %s", kind_names[p.c.kind], p.c.kernel, p.c.stride,
@@ -551,12 +552,33 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
     cudaFree(p.scratch);
 }
 
+void open_plugin(const char *path)
+{
+    rvx_error error = {};
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    rvx_cuda_entry entry =
+        library ? reinterpret_cast<rvx_cuda_entry>(dlsym(library, RVX_CUDA_SYMBOL)) : nullptr;
+    if (!entry) {
+        fprintf(stderr, "bench_gpu: %s\n", dlerror());
+        exit(1);
+    }
+    plugin = entry();
+    if (plugin->interface != RVX_CUDA_INTERFACE ||
+        plugin->device_open(&device, 0, &error) != RVX_OK) {
+        fprintf(stderr, "bench_gpu: %s: %s\n", path, error.message);
+        exit(1);
+    }
+    stream = static_cast<cudaStream_t>(plugin->device_queue(device));
+}
+
 Options options_of(int argc, char **argv)
 {
-    Options o = {nullptr, nullptr, 140, 15};
+    Options o = {"build/librevoxel_cuda.so", nullptr, nullptr, 140, 15};
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 < argc && strcmp(argv[i], "--json") == 0)
             o.json = argv[i + 1];
+        else if (i + 1 < argc && strcmp(argv[i], "--library") == 0)
+            o.library = argv[i + 1];
         else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
             o.only = argv[i + 1];
         else if (i + 1 < argc && strcmp(argv[i], "--seconds") == 0)
@@ -564,8 +586,8 @@ Options options_of(int argc, char **argv)
         else if (i + 1 < argc && strcmp(argv[i], "--rounds") == 0)
             o.rounds = std::clamp(atoi(argv[i + 1]), 3, (int)ROUNDS_MAX);
         else {
-            fprintf(stderr,
-                    "usage: bench_gpu [--json FILE] [--seconds S] [--only TEXT] [--rounds N]\n");
+            fprintf(stderr, "usage: bench_gpu [--library FILE] [--json FILE] [--seconds S] [--only "
+                            "TEXT] [--rounds N]\n");
             exit(2);
         }
     }
@@ -582,7 +604,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_gpu: no GPU here\n");
         return 3;
     }
-    must(cudaStreamCreate(&stream), "stream");
+    must(cudaSetDevice(0), "device");
+    open_plugin(options.library);
     must(cudaEventCreate(&begun), "event");
     must(cudaEventCreate(&ended), "event");
     card.cudnn = peer_cudnn_open(stream);
