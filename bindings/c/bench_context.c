@@ -9,7 +9,7 @@
 #include <time.h>
 
 enum { SIZES_MAX = 8, SEEDS_MAX = 20, VALIDATIONS = 8, CASES_DEFAULT = 10 };
-static const int64_t voxels_default = 32000000;
+static const int64_t voxels_default = 256000000;
 
 /* One size, or one run of it: sums over seeds become means. */
 typedef struct context_row {

@@ -314,7 +314,7 @@ typedef struct rvx_bench_context_options {
     int size_count;
     const int64_t *widths; /* NULL: 8, 16, 32 */
     int width_count;
-    int64_t voxels;    /* that every run sees; 0: 32 million */
+    int64_t voxels;    /* that every run sees; 0: 256 million */
     int seeds;         /* runs per size, with seeds 0, 1, ...; 0: 1 */
     int64_t cases;     /* of the phantom, without a dataset; 0: 10 */
     int64_t volume[3]; /* x, y, z voxels of such a case; 0: 80, 80, 64 */

@@ -88,7 +88,7 @@ static const rvx_cli_option context_table[] = {
      .offset = AT(out), .required = true},
     {"--sizes", "A,B,...", "edges of cubic patches, 'whole' for volumes (default 32,48,64,whole)",
      RVX_CLI_TEXT, .offset = AT(sizes)},
-    {"--voxels", "N", "voxels that every run sees (default 32000000)", RVX_CLI_INTEGER,
+    {"--voxels", "N", "voxels that every run sees (default 256000000)", RVX_CLI_INTEGER,
      .offset = AT(voxels), 1, 9e18},
     {"--seeds", "N", "runs per size (default 1)", RVX_CLI_INTEGER, .offset = AT(seeds), 1, 20},
     {"--model", "NAME", "network (default revnet3d-full)", RVX_CLI_TEXT, .offset = AT(network)},
