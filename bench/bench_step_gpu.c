@@ -182,21 +182,22 @@ static void run_job(const bench_job *job, const rvx_device *device, const bench_
            (long long)job->size[0], (long long)job->size[1], (long long)job->size[2], job->policy,
            job->storage, job->streams, gib);
     if (status == RVX_OK) {
-        double flops = rvx__plan_cost(plan, false).flops, done = rvx__plan_cost(plan, true).flops;
+        double flops = rvx__plan_cost(plan, false).flops,
+               rebuilt = rvx__plan_cost(plan, true).flops;
         printf("%9.4f s %8.1f Mvoxel/s %7.1f TFLOP/s", r.median, voxels / r.median * 1e-6,
                flops / r.median * 1e-12);
         if (r.joules >= 0)
             printf(" %8.1f J", r.joules);
         if (json)
-            fprintf(json,
-                    "%s\n  {\"network\": \"%s\", \"size\": [%lld, %lld, %lld], \"policy\": \"%s\", "
-                    "\"storage\": \"%s\", \"streams\": \"%s\", \"seconds\": %.6f, \"least\": %.6f, "
-                    "\"steps\": %d, \"arena_bytes\": %lld, \"tflop\": %.4f, \"tflop_done\": %.4f, "
-                    "\"joules\": %.3f}",
-                    *first ? "" : ",", job->network, (long long)job->size[0],
-                    (long long)job->size[1], (long long)job->size[2], job->policy, job->storage,
-                    job->streams, r.median, r.least, r.steps, (long long)plan->arena_bytes,
-                    flops * 1e-12, done * 1e-12, r.joules);
+            fprintf(
+                json,
+                "%s\n  {\"network\": \"%s\", \"size\": [%lld, %lld, %lld], \"policy\": \"%s\", "
+                "\"storage\": \"%s\", \"streams\": \"%s\", \"seconds\": %.6f, \"least\": %.6f, "
+                "\"steps\": %d, \"arena_bytes\": %lld, \"tflop\": %.4f, \"tflop_rebuilt\": %.4f, "
+                "\"joules\": %.3f}",
+                *first ? "" : ",", job->network, (long long)job->size[0], (long long)job->size[1],
+                (long long)job->size[2], job->policy, job->storage, job->streams, r.median, r.least,
+                r.steps, (long long)plan->arena_bytes, flops * 1e-12, rebuilt * 1e-12, r.joules);
         *first = json ? false : *first;
     } else {
         printf("not run: %s", error.message);
