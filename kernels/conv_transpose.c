@@ -91,14 +91,12 @@ static int64_t conv_transpose_scratch(rvx_phase phase, const rvx_shape *in, cons
 static int64_t conv_transpose_cuda_scratch(rvx_phase phase, const rvx_shape *in,
                                            const rvx_shape *out, const rvx_op_params *params)
 {
-    if (phase == RVX_BACKWARD_PARAMETERS) {
-        const rvx__cuda_weight_plan plan = rvx__cuda_weight_plan_of(&out[0], &in[0], params, 1);
-        return rvx__cuda_weight_bytes(&plan);
-    }
+    if (phase == RVX_BACKWARD_PARAMETERS)
+        return rvx__cuda_weight_scratch(&in[0], &out[0], params, 1);
     const rvx__cuda_gather gather = phase == RVX_BACKWARD_DATA
                                         ? rvx__cuda_gather_of(&out[0], &in[0], params, 0, 1)
                                         : rvx__cuda_gather_of(&in[0], &out[0], params, 1, 0);
-    return rvx__cuda_gather_bytes(&gather);
+    return rvx__cuda_correlate_bytes(&gather);
 }
 
 const rvx_op rvx__op_conv_transpose = {

@@ -98,6 +98,59 @@ RVX__SIZES int64_t rvx__cuda_gather_bytes(const rvx__cuda_gather *g)
     return groups * rvx__cuda_gather_columns(g) * RVX__CUDA_CONV_GROUP * (int64_t)sizeof(float);
 }
 
+/* ---- 3 x 3 taps in a plane, 3 or 1 across planes, stride 1 ----------------------------------- */
+
+/* Channels of either side: beyond, tiles of 128 columns read each product less often. */
+enum { RVX__CUDA_HALO_CHANNELS_MAX = 128, RVX__CUDA_HALO_GROUPS = 4 };
+/* Voxels of a tile. */
+enum { RVX__CUDA_TILE_Z = 4, RVX__CUDA_TILE_Y = 8, RVX__CUDA_TILE_X = 16 };
+
+/* Whether kernels that hold a halo in shared memory take it, with bf16 products. */
+RVX__SIZES int rvx__cuda_halo_fits(const int32_t *kernel, const int32_t *stride, int64_t source_c,
+                                   int64_t target_c)
+{
+    return (kernel[0] == 3 || kernel[0] == 1) && kernel[1] == 3 && kernel[2] == 3 &&
+           stride[0] == 1 && stride[1] == 1 && stride[2] == 1 && source_c % 8 == 0 &&
+           target_c % 8 == 0 && source_c <= RVX__CUDA_HALO_CHANNELS_MAX &&
+           target_c <= RVX__CUDA_HALO_CHANNELS_MAX;
+}
+
+/* Source channels pass through shared memory in equal chunks of up to 4 groups of 8. */
+RVX__SIZES int32_t rvx__cuda_halo_chunks(int64_t channels)
+{
+    return (int32_t)((channels / 8 + RVX__CUDA_HALO_GROUPS - 1) / RVX__CUDA_HALO_GROUPS);
+}
+RVX__SIZES int32_t rvx__cuda_halo_groups(int64_t channels)
+{
+    const int64_t chunks = rvx__cuda_halo_chunks(channels);
+    return (int32_t)((channels / 8 + chunks - 1) / chunks);
+}
+
+/* Target channels of a tile. */
+RVX__SIZES int32_t rvx__cuda_halo_columns(int64_t channels)
+{
+    return channels <= 32 ? (int32_t)(channels + 7) / 8 * 8 : 64;
+}
+
+/* Packed weights: bf16, two groups an instruction, padded to whole chunks and tiles. */
+RVX__SIZES int64_t rvx__cuda_halo_bytes(const rvx__cuda_gather *g)
+{
+    const int64_t columns = rvx__cuda_halo_columns(g->target_c);
+    const int64_t tiles = (g->target_c + columns - 1) / columns;
+    const int64_t steps = (3 * rvx__cuda_halo_groups(g->source_c) + 1) / 2;
+    return tiles * columns * rvx__cuda_halo_chunks(g->source_c) * g->kernel[0] * 3 * steps * 32;
+}
+
+/* Scratch of a gather: what the kernel takes that is chosen in the end. */
+RVX__SIZES int64_t rvx__cuda_correlate_bytes(const rvx__cuda_gather *g)
+{
+    const int64_t any = rvx__cuda_gather_bytes(g);
+    if (!rvx__cuda_halo_fits(g->kernel, g->stride, g->source_c, g->target_c))
+        return any;
+    const int64_t halo = rvx__cuda_halo_bytes(g);
+    return any > halo ? any : halo;
+}
+
 /* ---- weight gradient ------------------------------------------------------------------------ */
 
 /*     dW[k][m][n] = sum over positions o of  many[o s + k - pad][m] * few[o][n]
@@ -108,7 +161,7 @@ typedef struct rvx__cuda_weight_plan {
     int32_t rows, columns; /* taps * channels of many, channels of few */
     int32_t row_tiles, column_tiles, column_tile;
     int32_t sums;               /* column sums, for the bias: of few, or of many where transposed */
-    int64_t positions, a_piece; /* of few; a piece is a multiple of 32 */
+    int64_t positions, a_piece; /* of few: voxels, a piece is a multiple of 32; or tiles */
     int32_t pieces;
 } rvx__cuda_weight_plan;
 
@@ -116,6 +169,19 @@ enum {
     RVX__CUDA_WEIGHT_BLOCKS = 512,       /* of a launch: some for each multiprocessor */
     RVX__CUDA_WEIGHT_POSITIONS_MIN = 256 /* of a piece: its partial sums cost as much as these */
 };
+
+/* Cuts `positions` into at most `most` pieces of at least `least` positions, multiples of `step`.
+ */
+RVX__SIZES void rvx__cuda_weight_cut(rvx__cuda_weight_plan *p, int64_t positions, int64_t most,
+                                     int64_t least, int64_t step)
+{
+    const int64_t limit = (positions + least - 1) / least;
+    int64_t pieces = most < limit ? most : limit;
+    pieces = pieces > 1 ? pieces : 1;
+    p->positions = positions;
+    p->a_piece = ((positions + pieces - 1) / pieces + step - 1) / step * step;
+    p->pieces = (int32_t)((positions + p->a_piece - 1) / p->a_piece);
+}
 
 RVX__SIZES rvx__cuda_weight_plan rvx__cuda_weight_plan_of(const rvx_shape *many,
                                                           const rvx_shape *few,
@@ -132,14 +198,51 @@ RVX__SIZES rvx__cuda_weight_plan rvx__cuda_weight_plan_of(const rvx_shape *many,
     p.row_tiles = (p.rows + RVX__CUDA_CONV_ROWS - 1) / RVX__CUDA_CONV_ROWS;
     p.column_tiles = (p.columns + p.column_tile - 1) / p.column_tile;
     p.sums = transposed ? p.rows : p.columns;
-    p.positions = rvx__shape_voxels(*few);
-    int64_t pieces = RVX__CUDA_WEIGHT_BLOCKS / ((int64_t)p.row_tiles * p.column_tiles);
-    const int64_t most =
-        (p.positions + RVX__CUDA_WEIGHT_POSITIONS_MIN - 1) / RVX__CUDA_WEIGHT_POSITIONS_MIN;
-    pieces = pieces < most ? pieces : most;
-    pieces = pieces > 1 ? pieces : 1;
-    p.a_piece = ((p.positions + pieces - 1) / pieces + 31) / 32 * 32;
-    p.pieces = (int32_t)((p.positions + p.a_piece - 1) / p.a_piece);
+    rvx__cuda_weight_cut(&p, rvx__shape_voxels(*few),
+                         RVX__CUDA_WEIGHT_BLOCKS / ((int64_t)p.row_tiles * p.column_tiles),
+                         RVX__CUDA_WEIGHT_POSITIONS_MIN, 32);
+    return p;
+}
+
+/* Whether kernels that hold a halo in shared memory form it, with bf16 products. */
+RVX__SIZES int rvx__cuda_weight_halo_fits(const rvx_shape *x, const rvx_shape *dy,
+                                          const rvx_op_params *params)
+{
+    return params->kernel[0] == 3 &&
+           rvx__cuda_halo_fits(params->kernel, params->stride, x->c, dy->c);
+}
+
+/* Channels of x pass in chunks of up to 3 groups of 8, larger numbers in chunks of 2: then two
+ * blocks fit on a multiprocessor, and one loads while the other multiplies. Those of dy as in
+ * rvx__cuda_halo_chunks. */
+RVX__SIZES int32_t rvx__cuda_weight_halo_groups(int64_t channels)
+{
+    return channels <= 24 ? (int32_t)(channels / 8) : 2;
+}
+RVX__SIZES int32_t rvx__cuda_weight_halo_chunks(int64_t channels)
+{
+    const int32_t groups = rvx__cuda_weight_halo_groups(channels);
+    return (int32_t)((channels / 8 + groups - 1) / groups);
+}
+
+enum {
+    RVX__CUDA_WEIGHT_FLOATS_MAX = 4 << 20, /* of all partial sums, unless there is one piece */
+    RVX__CUDA_WEIGHT_TILES_MIN = 4         /* of a piece: see POSITIONS_MIN */
+};
+
+/* The same for those kernels: positions are tiles. */
+RVX__SIZES rvx__cuda_weight_plan rvx__cuda_weight_halo_plan_of(const rvx_shape *x,
+                                                               const rvx_shape *dy,
+                                                               const rvx_op_params *params)
+{
+    rvx__cuda_weight_plan p = rvx__cuda_weight_plan_of(x, dy, params, 0);
+    const int64_t tiles = dy->n * ((dy->d + RVX__CUDA_TILE_Z - 1) / RVX__CUDA_TILE_Z) *
+                          ((dy->h + RVX__CUDA_TILE_Y - 1) / RVX__CUDA_TILE_Y) *
+                          ((dy->w + RVX__CUDA_TILE_X - 1) / RVX__CUDA_TILE_X);
+    const int64_t room = RVX__CUDA_WEIGHT_FLOATS_MAX / ((int64_t)p.rows * p.columns);
+    const int64_t most = RVX__CUDA_WEIGHT_BLOCKS /
+                         (rvx__cuda_weight_halo_chunks(x->c) * rvx__cuda_halo_chunks(dy->c));
+    rvx__cuda_weight_cut(&p, tiles, most < room ? most : room, RVX__CUDA_WEIGHT_TILES_MIN, 1);
     return p;
 }
 
@@ -147,6 +250,20 @@ RVX__SIZES rvx__cuda_weight_plan rvx__cuda_weight_plan_of(const rvx_shape *many,
 RVX__SIZES int64_t rvx__cuda_weight_bytes(const rvx__cuda_weight_plan *p)
 {
     return (int64_t)sizeof(float) * p->pieces * ((int64_t)p->rows * p->columns + p->sums);
+}
+
+/* Scratch of a weight gradient: what the kernel takes that is chosen in the end. */
+RVX__SIZES int64_t rvx__cuda_weight_scratch(const rvx_shape *in, const rvx_shape *out,
+                                            const rvx_op_params *params, int transposed)
+{
+    const rvx__cuda_weight_plan any = transposed ? rvx__cuda_weight_plan_of(out, in, params, 1)
+                                                 : rvx__cuda_weight_plan_of(in, out, params, 0);
+    const int64_t bytes = rvx__cuda_weight_bytes(&any);
+    if (transposed || !rvx__cuda_weight_halo_fits(in, out, params))
+        return bytes;
+    const rvx__cuda_weight_plan halo = rvx__cuda_weight_halo_plan_of(in, out, params);
+    const int64_t other = rvx__cuda_weight_bytes(&halo);
+    return bytes > other ? bytes : other;
 }
 
 #endif

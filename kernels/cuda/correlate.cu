@@ -3,6 +3,7 @@
  * stages of shared memory. The sum goes back through shared memory so that 8 channels of a voxel
  * are finished together: bias, residual or added gradient, rounding. */
 #include "kernels/cuda/correlate.h"
+#include "kernels/cuda/finish.h"
 #include "kernels/cuda/gemm.h"
 
 namespace
@@ -13,15 +14,13 @@ enum { STAGES = 3 };
 
 struct Parameters {
     rvx__cuda_gather gather;
-    View source, target, residual;
+    View source;
     Fold fold;
-    const float *bias;
+    Finish finish;
     const void *weight; /* packed */
     int64_t row_tiles;  /* of the largest class */
     int32_t classes, column_tiles, columns;
-    int32_t sign;
     Access access;
-    bool accumulate, eight; /* targets are stored 8 channels at a time */
 };
 
 /* One class along one axis: see conv_sizes.h. */
@@ -131,9 +130,9 @@ RVX_DEVICE Row row_of(const Parameters &p, const Class &c, int64_t q)
     r.y = y * h.source_step + h.source_first;
     r.x = x * w.source_step + w.source_first;
     r.source = p.source.voxel(r.n, r.z, r.y, r.x);
-    r.target =
-        p.target.voxel(r.n, z * d.target_step + d.target_first, y * h.target_step + h.target_first,
-                       x * w.target_step + w.target_first);
+    r.target = p.finish.target.voxel(r.n, z * d.target_step + d.target_first,
+                                     y * h.target_step + h.target_first,
+                                     x * w.target_step + w.target_first);
     return r;
 }
 
@@ -206,25 +205,28 @@ RVX_DEVICE void bring_weight(const Parameters &p, const Class &c, int32_t group,
     }
 }
 
-/* ---- targets ----------------------------------------------------------------------------------
- */
-
-template <int N>
-RVX_DEVICE void finish(const Parameters &p, int64_t voxel, int32_t c, const float *sum)
-{
-    float v[N];
-#pragma unroll
-    for (int k = 0; k < N; k++)
-        v[k] = p.bias ? simt::add(sum[k], p.bias[c + k]) : sum[k];
-    const int64_t at = p.target.at(voxel, c);
-    if (p.residual.data)
-        store_sum(p.target, at, p.residual, p.residual.at(voxel, c), v, p.sign);
-    else
-        put(p.target, at, v, p.accumulate);
-}
-
 /* ---- kernel -----------------------------------------------------------------------------------
  */
+
+/* Finishes N channels of a voxel at a time. */
+template <int N>
+RVX_DEVICE void finish_rows(const Parameters &p, const Row *rows, const float *sums, int columns,
+                            int32_t first_column)
+{
+    const int across = columns / N;
+    for (int i = (int)threadIdx.x; i < ROWS * across; i += THREADS) {
+        const int row = i / across, column = i % across * N;
+        const int32_t channel = first_column + column;
+        if (rows[row].target < 0 || channel >= p.gather.target_c)
+            continue;
+        float v[N];
+#pragma unroll
+        for (int k = 0; k < N; k++)
+            v[k] = simt::add(sums[row * (columns + PAD) + column + k],
+                             p.finish.bias ? p.finish.bias[channel + k] : 0.0f);
+        finish(p.finish, rows[row].target, channel, v);
+    }
+}
 
 /* Bytes of shared memory: rows, then stages or sums. */
 template <class Number, int COLUMNS> struct Shared {
@@ -285,17 +287,10 @@ RVX_DEVICE void correlate_tile(const Parameters &p, int64_t tile, unsigned char 
 
     block.each([&](int row, int column, float sum) { sums[row * Sizes::PITCH + column] = sum; });
     simt::barrier();
-    const int width = p.eight ? GROUP : 1, across = COLUMNS / width;
-    for (int i = (int)threadIdx.x; i < ROWS * across; i += THREADS) {
-        const int row = i / across, column = i % across * width;
-        const float *sum = sums + row * Sizes::PITCH + column;
-        if (rows[row].target < 0 || first_column + column >= p.gather.target_c)
-            continue;
-        if (p.eight)
-            finish<GROUP>(p, rows[row].target, first_column + column, sum);
-        else
-            finish<1>(p, rows[row].target, first_column + column, sum);
-    }
+    if (p.finish.eight)
+        finish_rows<GROUP>(p, rows, sums, COLUMNS, first_column);
+    else
+        finish_rows<1>(p, rows, sums, COLUMNS, first_column);
     simt::barrier();
 }
 
@@ -361,20 +356,24 @@ namespace rvx
 void correlate(const Correlation &c, simt::Stream queue)
 {
     const rvx__cuda_gather &g = c.gather;
+    if (c.bf16 && rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c))
+        correlate_halo(c, queue);
+    else
+        correlate_any(c, queue);
+}
+
+void correlate_any(const Correlation &c, simt::Stream queue)
+{
+    const rvx__cuda_gather &g = c.gather;
     Parameters p = {};
     p.gather = g;
     p.source = view_of(c.source);
-    p.target = view_of(c.target);
-    p.residual = view_of(c.residual);
     p.fold = fold_of(c.fold);
-    p.bias = static_cast<const float *>(c.bias.data);
+    p.finish = finish_of(c);
     p.weight = c.scratch;
     p.classes = (int32_t)rvx__cuda_gather_classes(&g);
     p.columns = (int32_t)rvx__cuda_gather_columns(&g);
-    p.sign = c.sign;
-    p.accumulate = c.accumulate;
     p.access = access_of(c.source, c.fold, c.bf16);
-    p.eight = wide(c.target) && wide(c.residual);
     int64_t rows = g.samples;
     for (int a = 0; a < 3; a++)
         rows *= g.scatter ? (g.target[a] + g.stride[a] - 1) / g.stride[a] : g.target[a];

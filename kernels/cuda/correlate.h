@@ -17,11 +17,16 @@ struct Correlation {
     int sign;              /* target = residual + or - sum */
     bool accumulate;       /* add to the target */
     bool bf16;             /* products of numbers rounded to bf16 */
-    void *scratch;         /* rvx__cuda_gather_bytes */
+    void *scratch;         /* rvx__cuda_correlate_bytes */
 };
 
-/* For any shape. The bits do not depend on pitches, nor on what is done with the sum. */
+/* Chooses a kernel by shapes, types and parameters. The bits do not depend on where tensors lie,
+ * nor on what is done with the sum. */
 void correlate(const Correlation &c, simt::Stream queue);
+
+/* The kernels: for any shape, and for what rvx__cuda_halo_fits says, with bf16 products. */
+void correlate_any(const Correlation &c, simt::Stream queue);
+void correlate_halo(const Correlation &c, simt::Stream queue);
 } // namespace rvx
 
 #endif

@@ -174,6 +174,8 @@ template <class T> inline T shuffle_xor(T v, int mask, RVX_LINE)
     return v;
 }
 
+inline int opaque(int v) { return v; }
+
 inline float as_float(uint32_t bits)
 {
     float v;

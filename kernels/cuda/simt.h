@@ -118,6 +118,13 @@ RVX_DEVICE uint32_t to_tf32(float v)
     return r;
 }
 RVX_DEVICE float as_float(uint32_t bits) { return __uint_as_float(bits); }
+/* The same number, of which a compiler knows nothing: what follows from it is formed anew in each
+ * round of a loop and takes no register elsewhere. */
+RVX_DEVICE int opaque(int v)
+{
+    asm volatile("" : "+r"(v));
+    return v;
+}
 RVX_DEVICE uint32_t as_bits(float v) { return __float_as_uint(v); }
 /* Rounded at each step: never contracted into one multiply-add. */
 RVX_DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }

@@ -215,36 +215,44 @@ RVX_GLOBAL void RVX_BOUNDS(THREADS, Number::BF16 || COLUMNS < 64 ? 2 : 1)
  */
 
 struct Total {
-    rvx__cuda_weight_plan plan;
     const float *partial, *sums;
     float *weight, *bias; /* NULL: not wanted */
-    int32_t channels;     /* of many */
-    int32_t bias_channels;
-    bool turned; /* dW stands as [tap][channel of few][channel of many] */
+    int64_t weights;
+    int32_t pieces, biases, shares; /* partial sums of a bias */
+    int32_t channels, columns;      /* of many, of few */
+    bool turned;                    /* dW stands as [tap][channel of few][channel of many] */
     bool add_weight, add_bias;
 };
 
-RVX_GLOBAL void RVX_BOUNDS(POINTWISE_THREADS) total_kernel(Total t)
+enum { TOTALS = 32, WARPS = THREADS / TOTALS };
+
+/* A warp adds every WARPS-th piece of TOTALS numbers, then the first adds what the warps have. */
+RVX_GLOBAL void RVX_BOUNDS(THREADS) total_kernel(Total t)
 {
-    const int64_t weights = t.weight ? (int64_t)t.plan.rows * t.plan.columns : 0;
-    const int64_t size = (int64_t)t.plan.rows * t.plan.columns;
-    for (int64_t i = first_item(); i < weights; i += item_step()) {
-        double sum = 0;
-        for (int32_t piece = 0; piece < t.plan.pieces; piece++)
-            sum += (double)t.partial[piece * size + i];
-        const int32_t row = (int32_t)(i / t.plan.columns), column = (int32_t)(i % t.plan.columns);
-        float *to = t.weight + (t.turned ? ((int64_t)(row / t.channels) * t.plan.columns + column) *
-                                                   t.channels +
+    RVX_SHARED(double, shared);
+    const int64_t i = (int64_t)blockIdx.x * TOTALS + lane();
+    const bool is_weight = i < t.weights;
+    const int64_t own = is_weight ? i : i - t.weights, step = is_weight ? t.weights : t.biases;
+    const int32_t count = is_weight ? t.pieces : own < t.biases ? t.shares : 0;
+    const float *from = (is_weight ? t.partial : t.sums) + own;
+    double sum = 0;
+#pragma unroll 4
+    for (int32_t k = warp(); k < count; k += WARPS)
+        sum += (double)from[k * step];
+    shared[threadIdx.x] = sum;
+    simt::barrier();
+    if ((int)threadIdx.x >= TOTALS || count == 0)
+        return;
+    for (int k = 1; k < WARPS; k++)
+        sum += shared[k * TOTALS + (int)threadIdx.x];
+    if (is_weight && t.weight) {
+        const int64_t row = i / t.columns, column = i % t.columns;
+        float *to = t.weight + (t.turned ? (row / t.channels * t.columns + column) * t.channels +
                                                row % t.channels
                                          : i);
         *to = t.add_weight ? *to + (float)sum : (float)sum;
-    }
-    for (int64_t i = first_item(); t.bias && i < t.bias_channels; i += item_step()) {
-        double sum = 0;
-        for (int32_t piece = 0; piece < t.plan.pieces; piece++)
-            for (int32_t k = (int32_t)i; k < t.plan.sums; k += t.bias_channels)
-                sum += (double)t.sums[(int64_t)piece * t.plan.sums + k];
-        t.bias[i] = t.add_bias ? t.bias[i] + (float)sum : (float)sum;
+    } else if (!is_weight && t.bias) {
+        t.bias[own] = t.add_bias ? t.bias[own] + (float)sum : (float)sum;
     }
 }
 
@@ -276,39 +284,53 @@ void weight_gradient(const rvx_call *call, bool transposed, bool bf16)
     const rvx_tensor none = {}, &x = call->in[0], &dy = call->grad_out[0];
     const rvx_tensor &many = transposed ? dy : x, &few = transposed ? x : dy;
     const rvx_tensor &dw = call->grad_in[1], &bias = call->grad_in[2];
-    Parameters p = {};
-    p.plan = rvx__cuda_weight_plan_of(&many.shape, &few.shape, call->params, transposed);
-    for (int a = 0; a < 3; a++) {
-        p.kernel[a] = call->params->kernel[a];
-        p.stride[a] = call->params->stride[a];
-        p.pad[a] = call->params->pad[a];
+    const bool halo =
+        !transposed && bf16 && rvx__cuda_weight_halo_fits(&x.shape, &dy.shape, call->params);
+    const rvx__cuda_weight_plan plan =
+        halo ? rvx__cuda_weight_halo_plan_of(&x.shape, &dy.shape, call->params)
+             : rvx__cuda_weight_plan_of(&many.shape, &few.shape, call->params, transposed);
+    const int64_t weights = (int64_t)plan.rows * plan.columns;
+    float *partial = static_cast<float *>(call->scratch);
+    float *sums = bias.data ? partial + plan.pieces * weights : nullptr;
+    if (halo) {
+        weight_partial_halo(call, plan, partial, sums);
+    } else {
+        Parameters p = {};
+        p.plan = plan;
+        for (int a = 0; a < 3; a++) {
+            p.kernel[a] = call->params->kernel[a];
+            p.stride[a] = call->params->stride[a];
+            p.pad[a] = call->params->pad[a];
+        }
+        p.many = view_of(many);
+        p.few = view_of(few);
+        (transposed ? p.fold_few : p.fold_many) = fold_of(call->fold);
+        p.access_many = access_of(many, transposed ? none : call->fold, bf16);
+        p.access_few = access_of(few, transposed ? call->fold : none, bf16);
+        p.partial = partial;
+        p.sums = sums;
+        p.sums_many = transposed;
+        if (bf16)
+            launch_columns<Bf16>(p, queue_of(call));
+        else
+            launch_columns<F32>(p, queue_of(call));
     }
-    p.many = view_of(many);
-    p.few = view_of(few);
-    (transposed ? p.fold_few : p.fold_many) = fold_of(call->fold);
-    p.access_many = access_of(many, transposed ? none : call->fold, bf16);
-    p.access_few = access_of(few, transposed ? call->fold : none, bf16);
-    p.partial = static_cast<float *>(call->scratch);
-    float *sums = p.partial + (int64_t)p.plan.pieces * p.plan.rows * p.plan.columns;
-    p.sums = bias.data ? sums : nullptr;
-    p.sums_many = transposed;
-    if (bf16)
-        launch_columns<Bf16>(p, queue_of(call));
-    else
-        launch_columns<F32>(p, queue_of(call));
 
     Total t = {};
-    t.plan = p.plan;
-    t.partial = p.partial;
+    t.partial = partial;
     t.sums = sums;
     t.weight = static_cast<float *>(dw.data);
     t.bias = static_cast<float *>(bias.data);
-    t.channels = p.many.c;
-    t.bias_channels = (int32_t)dy.shape.c;
+    t.weights = weights;
+    t.pieces = plan.pieces;
+    t.biases = bias.data ? (int32_t)dy.shape.c : 0;
+    t.shares = plan.pieces * (plan.sums / (int32_t)dy.shape.c);
+    t.channels = (int32_t)many.shape.c;
+    t.columns = (int32_t)few.shape.c;
     t.turned = transposed;
     t.add_weight = (call->accumulate >> 1 & 1) != 0;
     t.add_bias = (call->accumulate >> 2 & 1) != 0;
-    simt::launch(total_kernel, pointwise_grid((int64_t)p.plan.rows * p.plan.columns),
-                 POINTWISE_THREADS, 0, queue_of(call), t);
+    simt::launch(total_kernel, dim3((unsigned)((weights + t.biases + TOTALS - 1) / TOTALS)),
+                 THREADS, THREADS * sizeof(double), queue_of(call), t);
 }
 } // namespace rvx

@@ -7,8 +7,14 @@
 
 namespace rvx
 {
-/* For any shape; a call as backward_parameters of conv and conv_transpose gets it. */
+/* A call as backward_parameters of conv and conv_transpose gets it. Chooses a kernel by shapes and
+ * parameters. */
 void weight_gradient(const rvx_call *call, bool transposed, bool bf16);
+
+/* Partial sums of a convolution, for what rvx__cuda_weight_halo_fits says, with bf16 products:
+ * [piece][rows][columns] and, where `sums` is not NULL, [piece][sums]. */
+void weight_partial_halo(const rvx_call *call, const rvx__cuda_weight_plan &plan, float *partial,
+                         float *sums);
 } // namespace rvx
 
 #endif

@@ -26,6 +26,9 @@ static const conv_case cases[] = {
     {"56 to 32", &rvx__op_conv, {1, 4, 3, 6, 56}, 32, CONV_3},
     {"64 to 64", &rvx__op_conv, {1, 2, 9, 5, 64}, 64, CONV_3},
     {"136 to 72", &rvx__op_conv, {1, 2, 3, 4, 136}, 72, CONV_3},
+    {"72 to 80", &rvx__op_conv, {1, 2, 3, 4, 72}, 80, CONV_3},
+    {"pads 2 0 1", &rvx__op_conv, {1, 4, 9, 6, 8}, 24, {3, 3, 3}, {1, 1, 1}, {2, 0, 1}},
+    {"in plane", &rvx__op_conv, {2, 3, 9, 18, 16}, 8, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}},
     {"pointwise", &rvx__op_conv, {2, 3, 4, 7, 16}, 12, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}},
     {"stride 2", &rvx__op_conv, {1, 6, 7, 9, 16}, 24, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
     {"kernel 5", &rvx__op_conv, {1, 4, 5, 6, 8}, 16, {5, 5, 5}, {1, 1, 1}, {2, 2, 2}},
@@ -268,6 +271,7 @@ int main(void)
         products_check(&cases[i], RVX_F32, 5);
         residual_check(&cases[i], RVX_F32, false);
         residual_check(&cases[i], RVX_I16, true);
+        residual_check(&cases[i], RVX_BF16, true);
     }
     return tap_done();
 }
