@@ -146,6 +146,17 @@ template <class F> RVX_DEVICE Place place_of(const Parameters &p)
             block % p.column_chunks * F::N * GROUP};
 }
 
+template <class F> RVX_DEVICE int32_t tiles_here(const Parameters &p)
+{
+    const int32_t left = p.count - place_of<F>(p).piece * p.a_piece;
+    return left < p.a_piece ? left : p.a_piece;
+}
+
+template <class F> RVX_DEVICE bool sums_here(const Parameters &p)
+{
+    return p.sums && place_of<F>(p).row == 0;
+}
+
 /* Through shared memory that nobody reads, so that registers hold no list of addresses. */
 template <class F>
 RVX_DEVICE void flush(const Parameters &p, float (&sum)[3][F::N][4], float *shared,
@@ -185,13 +196,10 @@ template <class F> RVX_GLOBAL void RVX_BOUNDS(F::COUNT, F::BLOCKS) halo_kernel(P
     unsigned char *tile = halo + F::HALO_BYTES;
     float *table = reinterpret_cast<float *>(halo + F::TABLE_AT);
     float *columns = reinterpret_cast<float *>(halo + F::COLUMNS_AT);
-    const int32_t first = place_of<F>(p).piece * p.a_piece,
-                  count = p.count - first < p.a_piece ? p.count - first : p.a_piece;
-    const bool sums_here = p.sums && place_of<F>(p).row == 0;
-    if (sums_here)
+    if (sums_here<F>(p))
         clear_columns<F>(columns);
     float sum[3][F::N][4] = {};
-    for (int32_t i = 0; i < count; i++) {
+    for (int32_t i = 0; i < tiles_here<F>(p); i++) {
         {
             const Place place = place_of<F>(p);
             const Box box = p.tiles.at((uint32_t)(place.piece * p.a_piece + i));
@@ -206,14 +214,14 @@ template <class F> RVX_GLOBAL void RVX_BOUNDS(F::COUNT, F::BLOCKS) halo_kernel(P
         simt::copy_wait<0>();
         simt::barrier();
         add_tile<F>(sum, halo, tile);
-        if (sums_here)
+        if (sums_here<F>(p))
             add_columns<F>(columns, tile);
         simt::barrier(); /* nobody reads this tile any more */
-        if ((i + 1) % FLUSH_TILES != 0 && i + 1 < count)
+        if ((i + 1) % FLUSH_TILES != 0 && i + 1 < tiles_here<F>(p))
             continue;
         const Place place = place_of<F>(p);
         flush<F>(p, sum, reinterpret_cast<float *>(halo), place, i >= FLUSH_TILES);
-        if (sums_here)
+        if (sums_here<F>(p))
             flush_columns<F>(p.sums + (int64_t)place.piece * p.dy.c + place.column,
                              p.dy.c - place.column, columns, i >= FLUSH_TILES);
         simt::barrier();
@@ -223,8 +231,9 @@ template <class F> RVX_GLOBAL void RVX_BOUNDS(F::COUNT, F::BLOCKS) halo_kernel(P
 /* ---- host -------------------------------------------------------------------------------------
  */
 
-template <class F> void launch_form(const Parameters &p, int32_t pieces, simt::Stream queue)
+template <class F> void launch_form(Parameters p, int32_t pieces, simt::Stream queue)
 {
+    p.column_chunks = (p.dy.c / GROUP + F::N - 1) / F::N;
     simt::launch(halo_kernel<F>, dim3((unsigned)(pieces * p.chunks * p.column_chunks)), F::COUNT,
                  F::BYTES, queue, p);
 }
@@ -237,8 +246,8 @@ void launch_groups(const Parameters &p, int32_t columns, int32_t pieces, simt::S
         return launch_form<Form<GROUPS, 1>>(p, pieces, queue);
     case 2:
         return launch_form<Form<GROUPS, 2>>(p, pieces, queue);
-    case 3:
-        return launch_form<Form<GROUPS, 3>>(p, pieces, queue);
+    case 3: /* two blocks of a smaller form have no registers for it */
+        return launch_form<Form<GROUPS, GROUPS == 3 ? 3 : 4>>(p, pieces, queue);
     default:
         return launch_form<Form<GROUPS, 4>>(p, pieces, queue);
     }
@@ -263,7 +272,6 @@ void weight_partial_halo(const rvx_call *call, const rvx__cuda_weight_plan &plan
     for (int a = 0; a < 3; a++)
         p.pad[a] = call->params->pad[a];
     p.chunks = rvx__cuda_weight_halo_chunks(x.shape.c);
-    p.column_chunks = rvx__cuda_halo_chunks(dy.shape.c);
     p.access_x = access_of(x, call->fold, true);
     p.access_dy = access_of(dy, none, true);
     const int32_t columns = rvx__cuda_halo_groups(dy.shape.c);
