@@ -120,6 +120,20 @@ RVX_API rvx_status rvx_synth(const char *out, const rvx_synth_options *options, 
  */
 RVX_API rvx_status rvx_inspect(char **text, const char *path, rvx_error *error);
 
+typedef struct rvx_convert_options {
+    size_t struct_bytes;
+    double spacing[3];  /* mm along the output's axes; 0: as it is */
+    const char *orient; /* "RAS": where the output's x, y, z grow to; NULL: as it is */
+    const char *dtype;  /* "int16", "float32", ...; NULL: the input's, float32 where it is scaled */
+    const char *like;   /* a volume whose grid the output gets, 0 outside the input; NULL: none */
+    int labels;         /* nearest voxel instead of linear interpolation */
+} rvx_convert_options;
+
+/* Writes a volume in the format that `out` ends with. Its place in the patient stays. A value that
+ * the type cannot hold is refused. */
+RVX_API rvx_status rvx_convert(const char *in, const char *out, const rvx_convert_options *options,
+                               rvx_error *error);
+
 /* ---- networks and plans ---- */
 
 typedef struct rvx_models_options {

@@ -1,0 +1,23 @@
+/* rvx_convert: see revoxel.h. */
+#include "engine/volume/convert.h"
+#include "bindings/c/facade.h"
+
+#include <string.h>
+
+rvx_status rvx_convert(const char *in, const char *out, const rvx_convert_options *given,
+                       rvx_error *error)
+{
+    rvx_convert_options options;
+    rvx_status status;
+    RVX_TRY(rvx__facade_required(in, "in", error));
+    RVX_TRY(rvx__facade_required(out, "out", error));
+    RVX_TRY(rvx__facade_options(&options, sizeof options, given, "rvx_convert_options", error));
+    rvx_convert_params params = {.orient = options.orient,
+                                 .dtype = options.dtype,
+                                 .like = options.like,
+                                 .labels = options.labels != 0};
+    memcpy(params.spacing, options.spacing, sizeof params.spacing);
+    status = rvx__convert(in, out, &params, error);
+cleanup:
+    return status;
+}
