@@ -82,9 +82,32 @@ SESSION_FUNCTION bool placed_run(placed *p, rvx_error *error)
 typedef struct comparison {
     int count, different; /* gradients, and those of other bits */
     double farthest;      /* of numbers, relative to the largest of the gradient, or to a
-                             thousandth of the largest of all: some gradients are nought */
+                             thousandth of the largest of all */
     const char *name;     /* of the farthest */
 } comparison;
+
+/* The largest number of a gradient; 0 where there is none. */
+SESSION_FUNCTION double gradient_largest(const placed *p, rvx_value parameter)
+{
+    rvx_tensor t = rvx__session_gradient(p->session, parameter);
+    double largest = 0;
+    for (int64_t i = 0; t.data && i < rvx__shape_count(t.shape); i++)
+        largest = fmax(largest, fabs((double)rvx__f32(&t)[i]));
+    return largest;
+}
+
+/* A bias in front of a normalisation has no gradient but rounding, of the same numbers that its
+ * convolution's weight gradient sums: that one says how large rounding may be. */
+SESSION_FUNCTION double weight_beside(const placed *p, const rvx_graph *graph, const char *name)
+{
+    char weight[256];
+    size_t length = strlen(name);
+    if (length < 5 || length > 200 || strcmp(name + length - 5, "/bias") != 0)
+        return 0;
+    snprintf(weight, sizeof weight, "%.*s/weight", (int)(length - 5), name);
+    rvx_value value = rvx__graph_find(graph, weight);
+    return value.index < 0 ? 0 : gradient_largest(p, value);
+}
 
 SESSION_FUNCTION comparison compare_gradients(const placed *got, const placed *want)
 {
@@ -106,10 +129,11 @@ SESSION_FUNCTION comparison compare_gradients(const placed *got, const placed *w
         if (!a.data || !b.data || memcmp(a.data, b.data, (size_t)count * sizeof(float)) != 0)
             c.different++;
         double most = 0, magnitude = 1e-3 * largest;
+        magnitude = fmax(magnitude, gradient_largest(want, (rvx_value){v}));
+        magnitude = fmax(magnitude, weight_beside(want, graph, graph->values[v].name));
         for (int64_t i = 0; a.data && b.data && i < count; i++) {
             double difference = fabs((double)rvx__f32(&a)[i] - (double)rvx__f32(&b)[i]);
             most = difference <= most ? most : difference; /* a NaN stays */
-            magnitude = fmax(magnitude, fabs((double)rvx__f32(&b)[i]));
         }
         if (!(most / magnitude <= c.farthest)) {
             c.farthest = most / magnitude;

@@ -63,7 +63,7 @@ static void check_random(int seed, rvx_dtype storage)
     rvx_plan_options options = {.threads = 1, .loss_count = 1, .output_count = 1};
     options.losses[0] = options.outputs[0] = loss;
     snprintf(name, sizeof name, "graph %d, %s", seed, storage == RVX_BF16 ? "bf16" : "f32");
-    compare(name, graph, options, 3, storage == RVX_BF16 ? 0.05 : 0.005);
+    compare(name, graph, options, 3, storage == RVX_BF16 ? 0.02 : 0.001);
     rvx__graph_free(graph);
 }
 
@@ -116,7 +116,7 @@ static void check_network(const char *name, rvx_dtype storage)
     char words[64];
     network net = network_make(name, storage, RVX_I16, true);
     snprintf(words, sizeof words, "%s, %s", name, storage == RVX_BF16 ? "bf16" : "f32");
-    compare(words, net.graph, net.options, 3, storage == RVX_BF16 ? 0.05 : 0.005);
+    compare(words, net.graph, net.options, 3, storage == RVX_BF16 ? 0.02 : 0.001);
     rvx__graph_free(net.graph);
 }
 
