@@ -60,7 +60,16 @@ demo: deps
 # Every tests/**/test_*.c and test_*.py, through prove (Test Anything Protocol).
 test: test-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all test-binaries
-	@REVOXEL=$(BUILD)/revoxel RVX_TEST_CUDA=$(BUILD)/librevoxel_cuda_emulated.so PYTHON=$(PYTHON) prove --exec tests/start $(TEST_BINARIES) $(TEST_SCRIPTS)
+	@REVOXEL=$(BUILD)/revoxel RVX_TEST_CUDA=$(BUILD)/librevoxel_cuda_emulated.so PYTHON=$(PYTHON) PEERS=$(BUILD)/peers/bin/python prove --exec tests/start $(TEST_BINARIES) $(TEST_SCRIPTS)
+
+# What others read and write, for tests/**/test_*_peers.py; not in Debian, so from Python's index into a
+# folder of the build. Without it those tests skip what they lack.
+PEERS := SimpleITK==2.5.2 pynrrd==1.1.3
+.PHONY: peers
+peers: test-deps
+	$(call install,python3-venv)
+	@[ -f $(BUILD)/peers/made ] || { mkdir -p $(BUILD) && $(PYTHON) -m venv --system-site-packages $(BUILD)/peers && \
+	$(BUILD)/peers/bin/pip install -q --disable-pip-version-check $(PEERS) && touch $(BUILD)/peers/made && echo "peers: $(PEERS)"; }
 
 .PHONY: test-binaries
 test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so

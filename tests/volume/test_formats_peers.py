@@ -3,7 +3,7 @@
 read, with the same values, spacing, origin and direction; and the real files.
 
 Ours is `test_nifti dump|copy` (which take every format). Neither package is in Debian: skipped where
-they are missing; `pip install SimpleITK pynrrd` in a virtual environment, then PYTHON=.../python."""
+they are missing; `make peers` installs them in a folder of the build, as CI does."""
 import glob
 import itertools
 import json
