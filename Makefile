@@ -88,7 +88,8 @@ $(BUILD)/librevoxel.so: $(LIBRARY_OBJECTS)
 # compiled twice from one source: by g++ for the emulation of kernels/cuda/emulate.h, which tests use,
 # and by nvcc where there is one.
 CUDA_SOURCES := $(filter-out kernels/cuda/device_gpu.cu,$(wildcard kernels/cuda/*.cu))
-EMULATED_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/%.emulated.o) $(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard kernels/cuda/*.cc))
+EMULATED_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/%.emulated.o) $(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard kernels/cuda/*.cc)) \
+	$(BUILD)/kernels/status.o
 EMULATED_FLAGS := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -ffp-contract=off -fno-strict-aliasing \
 	-I. -MMD -MP -Wall -Wextra -Wshadow -Werror -Wno-unknown-pragmas -Wno-missing-field-initializers $(CFLAGS)
 
@@ -114,15 +115,11 @@ NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/de
 NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -diag-suppress 128 \
 	-Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall \
 	-gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_80,code=compute_80
-CUDA_OBJECTS := $(patsubst %.cu,$(BUILD)/%.cuda.o,$(wildcard kernels/cuda/*.cu)) $(BUILD)/kernels/cuda/fail.cuda.o
+CUDA_OBJECTS := $(patsubst %.cu,$(BUILD)/%.cuda.o,$(wildcard kernels/cuda/*.cu)) $(BUILD)/kernels/status.o
 
 $(BUILD)/kernels/cuda/%.cuda.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCC_FLAGS) -MMD -MF $(@:.o=.d) -Xptxas -v -c -o $@ $< 2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas); exit 1; }
-
-$(BUILD)/kernels/cuda/fail.cuda.o: kernels/cuda/fail.cc
-	@mkdir -p $(@D)
-	$(CXX) -std=c++17 -O2 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -I. -MMD -MP -c -o $@ $<
 
 $(BUILD)/librevoxel_cuda.so: $(CUDA_OBJECTS)
 	$(NVCC) -shared -cudart static -Xcompiler -fPIC -Xlinker --as-needed -o $@ $^ -ldl

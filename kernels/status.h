@@ -25,6 +25,9 @@ typedef struct rvx_error {
 } rvx_error;
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 /* Formats the message and returns `status`, so that callers write `return rvx__fail(...)`.
  * `error` may be NULL. */
 rvx_status rvx__fail(rvx_error *error, rvx_status status, const char *format, ...)
@@ -33,6 +36,9 @@ rvx_status rvx__fail(rvx_error *error, rvx_status status, const char *format, ..
 /* Puts "context: " before the message already in `error`; returns its status. */
 rvx_status rvx__fail_context(rvx_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+#ifdef __cplusplus
+}
+#endif
 
 /* Jumps to the function's single cleanup label when an expression fails. Needs `status` in scope.
  */

@@ -146,9 +146,11 @@ static rvx_status build_session(trainer *t, rvx_error *error)
     rvx__patch_find(t->patch, t->recipe, t->cases, t->train_names.count);
     /* A step that does not fit is refused with advice before anything is allocated. */
     RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
-    rvx__train_plan_free(&t->step_plan);
     RVX_TRY(build_validation(t, &held, error));
-    RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
+    if (!rvx__train_plan_fits(&t->step_plan, t->job, t->patch, held)) {
+        rvx__train_plan_free(&t->step_plan);
+        RVX_TRY(rvx__train_plan_create(&t->step_plan, t->job, t->patch, held, error));
+    }
     RVX_TRY(rvx__session_create_on(&t->session, t->step_plan.plan, t->job->device, error));
 cleanup:
     return status;

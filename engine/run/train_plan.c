@@ -200,6 +200,13 @@ static void advise(char *text, size_t text_bytes, const rvx_train_job *job, cons
              "narrower network.widths or a larger budget would fit");
 }
 
+bool rvx__train_plan_fits(const rvx_train_plan *plan, const rvx_train_job *job,
+                          const int64_t patch[3], int64_t held_bytes)
+{
+    int64_t budget = run_budget(job);
+    return budget == 0 || plan->plan->arena_bytes + beside_step(job, patch, held_bytes) <= budget;
+}
+
 rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
                                   const int64_t patch[3], int64_t held_bytes, rvx_error *error)
 {
@@ -209,7 +216,7 @@ rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
     rvx_status status =
         rvx__train_plan_step(out, job, rvx__train_plan_policy(job->recipe),
                              job->recipe->patch.batch, patch, step_budget(job, beside), error);
-    if (status != RVX_OK || budget == 0 || out->plan->arena_bytes + beside <= budget)
+    if (status != RVX_OK || rvx__train_plan_fits(out, job, patch, held_bytes))
         return status;
     rvx__plan_describe_peak(out->plan, tensors, sizeof tensors, 4);
     advise(advice, sizeof advice, job, patch, held_bytes);

@@ -22,6 +22,9 @@ typedef struct rvx_train_plan {
  * is held. */
 rvx_status rvx__train_plan_create(rvx_train_plan *out, const rvx_train_job *job,
                                   const int64_t patch[3], int64_t held_bytes, rvx_error *error);
+/* Whether a plan that was made for less beside the step fits with `held_bytes` too. */
+bool rvx__train_plan_fits(const rvx_train_plan *plan, const rvx_train_job *job,
+                          const int64_t patch[3], int64_t held_bytes);
 /* The plan of one step, whatever its size: for tables, checks and advice. `budget_bytes`, for the
  * step alone, decides what the policy auto does (0: it keeps everything); where nothing fits it,
  * the plan that keeps least is made, for the caller to judge. plan->options says which policy auto

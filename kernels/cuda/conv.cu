@@ -17,10 +17,13 @@ bool bf16_of(const rvx_call *call, const rvx_tensor &a, const rvx_tensor &b)
     return a.dtype == RVX_BF16 || b.dtype == RVX_BF16 || call->params->bf16_products;
 }
 
-void forward(const rvx_call *call, const rvx_tensor &target, const rvx_tensor &residual, int sign)
+/* `transposed` swaps what is gathered with what is scattered, in both directions. */
+void forward(const rvx_call *call, bool transposed, const rvx_tensor &target,
+             const rvx_tensor &residual, int sign)
 {
     Correlation c = {};
-    c.gather = rvx__cuda_gather_of(&call->in[0].shape, &call->out[0].shape, call->params, 0, 0);
+    c.gather =
+        rvx__cuda_gather_of(&call->in[0].shape, &call->out[0].shape, call->params, transposed, 0);
     c.source = call->in[0];
     c.target = target;
     c.weight = call->in[1];
@@ -32,25 +35,13 @@ void forward(const rvx_call *call, const rvx_tensor &target, const rvx_tensor &r
     c.scratch = call->scratch;
     correlate(c, queue_of(call));
 }
-} // namespace
-
-extern "C" void rvx__cuda_conv_forward(const rvx_call *call)
-{
-    forward(call, call->out[0], call->in[RVX_CONV_RESIDUAL], 1);
-}
-
-/* residual = y - conv(a), with the products of the forward pass, whatever the types say */
-extern "C" void rvx__cuda_conv_inverse(const rvx_call *call)
-{
-    forward(call, call->in[RVX_CONV_RESIDUAL], call->out[0], -1);
-}
 
 /* The gradient with respect to a = fold(x): neither x nor the fold is read. */
-extern "C" void rvx__cuda_conv_backward_data(const rvx_call *call)
+void backward_data(const rvx_call *call, bool transposed)
 {
     const rvx_tensor &dx = call->grad_in[0], &dy = call->grad_out[0];
     Correlation c = {};
-    c.gather = rvx__cuda_gather_of(&dy.shape, &dx.shape, call->params, 1, 1);
+    c.gather = rvx__cuda_gather_of(&dy.shape, &dx.shape, call->params, !transposed, 1);
     c.source = dy;
     c.target = dx;
     c.weight = call->in[1];
@@ -59,6 +50,20 @@ extern "C" void rvx__cuda_conv_backward_data(const rvx_call *call)
     c.scratch = call->scratch;
     correlate(c, queue_of(call));
 }
+} // namespace
+
+extern "C" void rvx__cuda_conv_forward(const rvx_call *call)
+{
+    forward(call, false, call->out[0], call->in[RVX_CONV_RESIDUAL], 1);
+}
+
+/* residual = y - conv(a), with the products of the forward pass, whatever the types say */
+extern "C" void rvx__cuda_conv_inverse(const rvx_call *call)
+{
+    forward(call, false, call->in[RVX_CONV_RESIDUAL], call->out[0], -1);
+}
+
+extern "C" void rvx__cuda_conv_backward_data(const rvx_call *call) { backward_data(call, false); }
 
 extern "C" void rvx__cuda_conv_backward_parameters(const rvx_call *call)
 {
@@ -67,30 +72,12 @@ extern "C" void rvx__cuda_conv_backward_parameters(const rvx_call *call)
 
 extern "C" void rvx__cuda_conv_transpose_forward(const rvx_call *call)
 {
-    Correlation c = {};
-    c.gather = rvx__cuda_gather_of(&call->in[0].shape, &call->out[0].shape, call->params, 1, 0);
-    c.source = call->in[0];
-    c.target = call->out[0];
-    c.weight = call->in[1];
-    c.bias = call->in[2];
-    c.fold = call->fold;
-    c.bf16 = bf16_of(call, call->in[0], call->out[0]);
-    c.scratch = call->scratch;
-    correlate(c, queue_of(call));
+    forward(call, true, call->out[0], {}, 0);
 }
 
 extern "C" void rvx__cuda_conv_transpose_backward_data(const rvx_call *call)
 {
-    const rvx_tensor &dx = call->grad_in[0], &dy = call->grad_out[0];
-    Correlation c = {};
-    c.gather = rvx__cuda_gather_of(&dy.shape, &dx.shape, call->params, 0, 1);
-    c.source = dy;
-    c.target = dx;
-    c.weight = call->in[1];
-    c.accumulate = (call->accumulate & 1) != 0;
-    c.bf16 = bf16_of(call, dx, dy);
-    c.scratch = call->scratch;
-    correlate(c, queue_of(call));
+    backward_data(call, true);
 }
 
 extern "C" void rvx__cuda_conv_transpose_backward_parameters(const rvx_call *call)

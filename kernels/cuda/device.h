@@ -7,9 +7,6 @@
 
 namespace rvx
 {
-/* As rvx__fail: the plug-in needs no symbol of the library that loads it. */
-rvx_status fail(rvx_error *error, rvx_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 rvx_status device_count(int *count, rvx_error *error);
 rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error);
 void device_close(rvx_cuda_device *device);

@@ -25,9 +25,9 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
 {
     *device = nullptr;
     if (index != 0)
-        return fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: there is one device, cuda:0", index);
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: there is one device, cuda:0", index);
     *device = new (std::nothrow) rvx_cuda_device{true};
-    return *device ? RVX_OK : fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
+    return *device ? RVX_OK : rvx__fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
 }
 
 void device_close(rvx_cuda_device *device) { delete device; }
@@ -53,8 +53,8 @@ rvx_status allocate(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *
     size_t size = (size_t)((bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     *memory = aligned_alloc(ALIGNMENT, size ? size : (size_t)ALIGNMENT);
     if (!*memory)
-        return fail(error, RVX_ERROR_MEMORY, "cuda: cannot allocate %.2f GiB",
-                    (double)bytes / 0x1p30);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "cuda: cannot allocate %.2f GiB",
+                         (double)bytes / 0x1p30);
     memset(*memory, 0xFF, size);
     return RVX_OK;
 }
@@ -92,12 +92,12 @@ rvx_status synchronize(rvx_cuda_device *, rvx_error *) { return RVX_OK; }
 /* Queued work has run by the time that a recording could begin: callers queue it themselves. */
 rvx_status record_begin(rvx_cuda_device *, rvx_error *error)
 {
-    return fail(error, RVX_ERROR_UNSUPPORTED, "cuda: the emulation makes no recordings");
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "cuda: the emulation makes no recordings");
 }
 rvx_status record_end(void **recording, rvx_cuda_device *, rvx_error *error)
 {
     *recording = nullptr;
-    return fail(error, RVX_ERROR_UNSUPPORTED, "cuda: the emulation makes no recordings");
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "cuda: the emulation makes no recordings");
 }
 void record_play(rvx_cuda_device *, void *) {}
 void record_free(rvx_cuda_device *, void *) {}

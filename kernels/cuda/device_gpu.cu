@@ -20,8 +20,8 @@ static rvx_status report(rvx_error *error, cudaError_t code, const char *doing)
         return RVX_OK;
     rvx_status status =
         code == cudaErrorMemoryAllocation ? RVX_ERROR_MEMORY : RVX_ERROR_UNSUPPORTED;
-    return fail(error, status, "cuda: %s: %s (%s)", doing, cudaGetErrorString(code),
-                cudaGetErrorName(code));
+    return rvx__fail(error, status, "cuda: %s: %s (%s)", doing, cudaGetErrorString(code),
+                     cudaGetErrorName(code));
 }
 
 static void keep(rvx_cuda_device *device, cudaError_t code)
@@ -52,11 +52,11 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
     if (status != RVX_OK)
         return status;
     if (index < 0 || index >= count)
-        return fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: this machine has %d GPU%s", index, count,
-                    count == 1 ? "" : "s");
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: this machine has %d GPU%s", index,
+                         count, count == 1 ? "" : "s");
     rvx_cuda_device *made = static_cast<rvx_cuda_device *>(calloc(1, sizeof(rvx_cuda_device)));
     if (!made)
-        return fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
+        return rvx__fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
     made->index = index;
     cudaError_t code = cudaSetDevice(index);
     if (code == cudaSuccess)
