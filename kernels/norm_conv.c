@@ -194,8 +194,9 @@ static int64_t norm_conv_cuda_scratch(rvx_phase phase, const rvx_shape *in, cons
     if (phase != RVX_BACKWARD_DATA)
         return rvx__op_conv.cuda_scratch(phase, in, out, params);
     int64_t conv = 0;
-    for (int64_t first = 0; first < x.d; first += rvx__slab_slices(x, RVX_SLAB_BYTES_CUDA)) {
-        rvx__slab_range range = rvx__slab_make(x, params, RVX_SLAB_BYTES_CUDA, first);
+    const int64_t bytes = rvx__slab_bytes_cuda(params);
+    for (int64_t first = 0; first < x.d; first += rvx__slab_slices(x, bytes)) {
+        rvx__slab_range range = rvx__slab_make(x, params, bytes, first);
         rvx_shape y = out[0];
         part[0].n = y.n = 1;
         part[0].d = range.made;

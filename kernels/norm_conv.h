@@ -51,6 +51,12 @@ static inline rvx_call rvx__norm_conv_conv(const rvx_call *call)
     return conv;
 }
 
+/* Of a slab on a GPU; tests ask for smaller ones. */
+static inline int64_t rvx__slab_bytes_cuda(const rvx_op_params *params)
+{
+    return params->slab_bytes > 0 ? params->slab_bytes : (int64_t)RVX_SLAB_BYTES_CUDA;
+}
+
 /* ---- slabs --------------------------------------------------------------------------------------
  */
 
@@ -128,8 +134,9 @@ typedef struct rvx__slab_cuda {
 static inline rvx__slab_cuda rvx__slab_cuda_of(rvx_shape x, const rvx_op_params *params)
 {
     int64_t made = 0, pieces = 0;
-    for (int64_t first = 0; first < x.d; first += rvx__slab_slices(x, RVX_SLAB_BYTES_CUDA)) {
-        const rvx__slab_range s = rvx__slab_make(x, params, RVX_SLAB_BYTES_CUDA, first);
+    const int64_t bytes = rvx__slab_bytes_cuda(params);
+    for (int64_t first = 0; first < x.d; first += rvx__slab_slices(x, bytes)) {
+        const rvx__slab_range s = rvx__slab_make(x, params, bytes, first);
         const int64_t here = rvx__walk_of(s.count * x.h * x.w, x.c).pieces;
         made = s.made > made ? s.made : made;
         pieces = here > pieces ? here : pieces;

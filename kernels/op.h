@@ -58,6 +58,7 @@ typedef struct rvx_op_params {
     int32_t channel_count;      /* split: channels of out[0]; out[1] gets the rest */
     int32_t bf16_products;      /* conv: of numbers rounded to bf16 where that is faster, also where
                                    no tensor is bf16 (streams in a graph that stores bf16) */
+    int32_t tf32_products;      /* conv on a GPU, of f32: of numbers rounded to tf32 */
     int32_t f32_output;         /* conv: out[0] is f32 in a graph that stores bf16 (logits) */
     int32_t order;              /* blocks of voxels as channels: RVX_ORDER_*, kernels/block.h */
     int32_t orthonormal;        /* haar: preserves norms; else mean and difference */
@@ -66,6 +67,8 @@ typedef struct rvx_op_params {
     int32_t layer;              /* dropout: tells masks of one step apart */
     int32_t batch_statistics;   /* norm: over the samples of the batch too (batch norm) */
     float momentum;             /* norm: how much of a step's statistics the running ones take */
+    int64_t slab_bytes;         /* norm_conv on a GPU: of a slab of its backward; 0: enough to fill
+                                   any GPU */
 } rvx_op_params;
 
 /* What a run is for. Ops that differ in training and inference, or that must do something once a
@@ -90,7 +93,8 @@ typedef struct rvx_call {
     int64_t scratch_bytes;
     int threads;
     rvx_mode mode;
-    void *queue; /* RVX_ISA_CUDA: where the kernel queues its work */
+    void *queue;          /* RVX_ISA_CUDA: where the kernel queues its work */
+    void *implementation; /* RVX_ISA_CUDA: what the plug-in prepared for this call, plugin.h */
 } rvx_call;
 
 typedef void (*rvx_kernel)(const rvx_call *call);

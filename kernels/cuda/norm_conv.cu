@@ -65,7 +65,8 @@ extern "C" void rvx__cuda_norm_conv_backward_data(const rvx_call *call)
 {
     const rvx_tensor &x = call->in[RVX_NORM_CONV_X], &dx = call->grad_in[RVX_NORM_CONV_X];
     const rvx__slab_cuda at = rvx__slab_cuda_of(x.shape, call->params);
-    const int64_t slices = rvx__slab_slices(x.shape, RVX_SLAB_BYTES_CUDA);
+    const int64_t bytes = rvx__slab_bytes_cuda(call->params);
+    const int64_t slices = rvx__slab_slices(x.shape, bytes);
     char *const scratch = static_cast<char *>(call->scratch);
     double *const totals = reinterpret_cast<double *>(scratch + at.totals);
     const rvx_call whole = rvx__norm_conv_norm(call);
@@ -79,8 +80,7 @@ extern "C" void rvx__cuda_norm_conv_backward_data(const rvx_call *call)
                                     totals + n * 2 * x.shape.c,
                                     reinterpret_cast<float *>(scratch + at.corrections)};
         for (int64_t first = 0; first < x.shape.d; first += slices) {
-            const rvx__slab_range range =
-                rvx__slab_make(x.shape, call->params, RVX_SLAB_BYTES_CUDA, first);
+            const rvx__slab_range range = rvx__slab_make(x.shape, call->params, bytes, first);
             rvx_call part = sample;
             part.in[0] = rvx__slab_slices_of(&x, n, first, range.count);
             part.grad_in[0] = rvx__slab_slices_of(&dx, n, first, range.count);

@@ -2,6 +2,7 @@
  * to the tolerance of the case, bf16 to one rounding more; slices, folds, added gradients, in
  * place; the same bits twice; PyTorch's values. On a GPU or in the emulation: see
  * tests/kernels/device.h. */
+#include "kernels/norm_conv.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/golden.h"
 
@@ -97,6 +98,66 @@ static void case_check(const test_suite *s, const test_case *c, FILE *golden)
     check(s, c, options, "bf16 to f32", NULL);
 }
 
+/* The same case in many slabs and in one: bf16 results may lie at two neighbours where sums over
+ * voxels were cut otherwise. */
+static void slabs_against_one(const test_case *c, const test_case *one, run_options options)
+{
+    run got, want;
+    options.isa = RVX_ISA_CUDA;
+    run_make(&got, &norm_conv_suite, c, options);
+    run_all(&got);
+    run_make(&want, &norm_conv_suite, one, options);
+    run_all(&want);
+    double worst = farthest(&got, &want);
+    tap_ok(worst <= 1 && got.intact, "%s, %s: equals one slab (%.2f tolerances)", c->name,
+           options.bf16_in ? "bf16" : "f32", worst);
+    run_free(&got);
+    run_free(&want);
+}
+
+/* norm_conv's backward in slabs as small as can be, so that a sample is walked in several, some
+ * away from its ends: the CPU's values, and the scratch of one slab. */
+static void slabs_check(void)
+{
+    static const test_case cases[] = {
+        {"four_slabs", NORM_CONV_IN(2, 14, 5, 6, 8, 16), NORM_CONV(16, 0), .offset = 0.5f},
+        {"odd_last_slab", NORM_CONV_IN(1, 9, 4, 7, 6, 5), NORM_CONV(5, 2), .offset = 0},
+        {"in_plane",
+         {{1, 13, 6, 7, 5}, {1, 3, 3, 5, 7}, {0}, {1, 13, 6, 7, 7}},
+         {.kernel = {1, 3, 3},
+          .stride = {1, 1, 1},
+          .pad = {0, 1, 1},
+          .channels_out = 7,
+          .epsilon = 1e-5f,
+          .slope = 0.2f},
+         .offset = 0}};
+    const uint32_t all = (1u << RVX_IN_MAX) - 1;
+    for (int i = 0; i < CASE_COUNT(cases); i++) {
+        test_case c = cases[i];
+        rvx_shape out[RVX_OUT_MAX];
+        c.params.slab_bytes = 1;
+        case_shapes(out, &norm_conv_suite, &c);
+        int64_t slices = rvx__slab_slices(c.in[0], rvx__slab_bytes_cuda(&c.params));
+        int64_t scratch = rvx__op_norm_conv.cuda_scratch(RVX_BACKWARD_DATA, c.in, out, &c.params);
+        int64_t whole =
+            rvx__op_norm_conv.cuda_scratch(RVX_BACKWARD_DATA, c.in, out, &cases[i].params);
+        tap_ok(c.in[0].d > 2 * slices && scratch < whole,
+               "%s: %d slices in slabs of %d take %lld bytes, at once %lld", c.name, (int)c.in[0].d,
+               (int)slices, (long long)scratch, (long long)whole);
+        check(&norm_conv_suite, &c, (run_options){.threads = 1}, "f32", NULL);
+        check(&norm_conv_suite, &c,
+              (run_options){.threads = 1, .extra_pitch = 3, .accumulate = all}, "slices, added",
+              NULL);
+        slabs_against_one(&c, &cases[i], (run_options){.threads = 1});
+        slabs_against_one(&c, &cases[i],
+                          (run_options){.threads = 1,
+                                        .bf16_in = norm_conv_suite.pitched_in,
+                                        .bf16_out = norm_conv_suite.pitched_out,
+                                        .extra_pitch = 8,
+                                        .accumulate = all});
+    }
+}
+
 /* The plug-in has exactly the kernels that the rows promise. */
 static void rows_check(void)
 {
@@ -153,7 +214,7 @@ static void suite_check(const test_suite *s, double most_work)
            s->case_count - skipped, s->case_count);
 }
 
-/* usage: test_ops [OP|all [MOST_WORK]] */
+/* usage: test_ops [OP|all|slabs [MOST_WORK]] */
 int main(int argc, char **argv)
 {
     const char *only = argc > 1 ? argv[1] : "all";
@@ -165,5 +226,7 @@ int main(int argc, char **argv)
         if (suites[i]->op->cuda &&
             (strcmp(only, "all") == 0 || strcmp(only, suites[i]->op->name) == 0))
             suite_check(suites[i], most_work);
+    if (strcmp(only, "all") == 0 || strcmp(only, "slabs") == 0)
+        slabs_check();
     return tap_done();
 }
