@@ -1,12 +1,12 @@
 /* Fully reversible 3D segmenter: no pooling, no strided convolution, nothing stored for backward
  * but the streams. Level l has w_l channels in two halves a and b. Its couplings are a += F(b), b
  * += G(a) with F = G = instance norm, leaky ReLU 0.01, convolution without bias, of the stage's
- * kernel (3^3 unless it is flat). Then b goes
- * through space-to-depth; of the result the first half is parked, the second is level l + 1. So
- * three quarters of the channels (a, and what is parked) skip to the decoder and one quarter goes
- * down: w_(l+1) = w_l / 4 * voxels of a block, twice w_l for blocks of 2^3, and every level keeps
- * w_0 values per voxel of the image, skips included. The decoder is the mirror image. The head
- * reads half a of level 0, whose last update has seen the other half.
+ * kernel (3^3 unless it is flat). Then b goes through space-to-depth; of the result the first half
+ * is parked, the second is level l + 1. Its quarters are tensors of their own, so that each goes
+ * down in its own memory. So three quarters of the channels (a, and what is parked) skip to the
+ * decoder and one quarter goes down: w_(l+1) = w_l / 4 * voxels of a block, twice w_l for blocks of
+ * 2^3, and every level keeps w_0 values per voxel of the image, skips included. The decoder is the
+ * mirror image. The head reads half a of level 0, whose last update has seen the other half.
  *
  * With 16-bit streams and gradients the streams take 4 w_0 bytes a voxel at their peak, whatever
  * the depth and the number of levels. Channel-split skips: Etmann, Ke, Schoenlieb 2020 (iUNet);
@@ -88,7 +88,7 @@ static bool widths_fit(rvx_graph *g, const rvx_model_config *config)
 static int build(rvx_graph *g, rvx_value image, const rvx_model_config *config,
                  rvx_value logits[RVX_STAGES_MAX])
 {
-    rvx_value x[2], skip[RVX_STAGES_MAX], parked[RVX_STAGES_MAX], part[2];
+    rvx_value x[2], skip[RVX_STAGES_MAX], part[RVX_STAGES_MAX][4];
     int last = config->stage_count - 1;
     int decoder_depth = config->decoder_depth ? config->decoder_depth : config->depth;
     logits[0] = RVX_NO_VALUE;
@@ -103,15 +103,17 @@ static int build(rvx_graph *g, rvx_value image, const rvx_model_config *config,
         skip[level] = x[0];
         rvx_value deep =
             rvx__space_to_depth(g, x[1], config->strides[level + 1], RVX_ORDER_CHANNEL);
-        rvx__split(g, part, deep, rvx__shape(g, deep).c / 2);
-        parked[level] = part[0];
-        rvx__split(g, x, part[1], rvx__shape(g, part[1]).c / 2);
+        rvx__deinterleave(g, part[level], deep);
+        x[0] = part[level][2];
+        x[1] = part[level][3];
     }
     rvx__scope_push(g, "bottom");
     sequence(g, x, config->kernels[last], config->depth, last == 0);
     rvx__scope_pop(g);
     for (int level = last - 1; level >= 0; level--) {
-        rvx_value deep = rvx__concat(g, parked[level], rvx__concat(g, x[0], x[1]));
+        part[level][2] = x[0];
+        part[level][3] = x[1];
+        rvx_value deep = rvx__interleave(g, part[level]);
         x[1] = rvx__depth_to_space(g, deep, config->strides[level + 1], RVX_ORDER_CHANNEL);
         x[0] = skip[level];
         rvx__scope_push(g, "dec%d", level);

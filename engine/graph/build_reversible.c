@@ -21,6 +21,20 @@ rvx_value rvx__depth_to_space(rvx_graph *graph, rvx_value x, const int stride[3]
     return block_apply(graph, &rvx__op_depth_to_space, x, stride, (rvx_op_params){.order = order});
 }
 
+void rvx__deinterleave(rvx_graph *graph, rvx_value parts[4], rvx_value x)
+{
+    static const rvx_op_params none = {0};
+    rvx__graph_apply(graph, parts, &rvx__op_deinterleave, &x, 1, &none);
+}
+
+rvx_value rvx__interleave(rvx_graph *graph, const rvx_value parts[4])
+{
+    static const rvx_op_params none = {0};
+    rvx_value out;
+    rvx__graph_apply(graph, &out, &rvx__op_interleave, parts, 4, &none);
+    return out;
+}
+
 rvx_value rvx__haar(rvx_graph *graph, rvx_value x, const int stride[3], bool orthonormal)
 {
     return block_apply(graph, &rvx__op_haar, x, stride,

@@ -11,6 +11,12 @@
 rvx_value rvx__space_to_depth(rvx_graph *graph, rvx_value x, const int stride[3], int order);
 rvx_value rvx__depth_to_space(rvx_graph *graph, rvx_value x, const int stride[3], int order);
 
+/* Four equal ranges of channels as tensors of their own, and together again. Unlike those of
+ * rvx__split they are dense, in the memory of x where that is free: each can go down in its place.
+ */
+void rvx__deinterleave(rvx_graph *graph, rvx_value parts[4], rvx_value x);
+rvx_value rvx__interleave(rvx_graph *graph, const rvx_value parts[4]);
+
 /* Haar wavelet of blocks of stride 1 or 2 along each axis, and its inverse: exact for integer
  * streams. orthonormal: preserves norms; otherwise means and differences. See kernels/haar.c. */
 rvx_value rvx__haar(rvx_graph *graph, rvx_value x, const int stride[3], bool orthonormal);

@@ -75,13 +75,27 @@ static bool put_in_new_buffer(rvx_plan *plan, int32_t instance)
     return index >= 0;
 }
 
-/* Do two placed instances share a byte? Roots of different shapes that use the same memory do. */
+static int64_t root_bytes(const rvx_buffer *root)
+{
+    return rvx__shape_count(root->shape) * rvx__dtype_bytes(root->dtype);
+}
+
+/* Do two roots use a byte in common? */
+static bool roots_meet(const rvx_plan *plan, int32_t a, int32_t b)
+{
+    const rvx_buffer *x = &plan->buffers[a], *y = &plan->buffers[b];
+    return rvx__plan_memory(plan, a) == rvx__plan_memory(plan, b) &&
+           x->memory_offset < y->memory_offset + root_bytes(y) &&
+           y->memory_offset < x->memory_offset + root_bytes(x);
+}
+
+/* Do two placed instances share a byte? */
 static bool overlaps(const rvx_plan *plan, int32_t a, int32_t b)
 {
     int64_t first_a, first_b;
     int32_t root_a = locate(plan, a, &first_a), root_b = locate(plan, b, &first_b);
     if (root_a != root_b)
-        return rvx__plan_memory(plan, root_a) == rvx__plan_memory(plan, root_b);
+        return roots_meet(plan, root_a, root_b);
     return first_a < first_b + info_of(plan, b)->shape.c &&
            first_b < first_a + info_of(plan, a)->shape.c;
 }
@@ -96,18 +110,23 @@ static bool is_taken(const rvx_plan *plan, int32_t source, int32_t step)
     return false;
 }
 
-/* Values in another order and shape, in the memory of the old ones. */
-static bool reshape_in_place(rvx_plan *plan, int32_t target, int32_t source)
+/* The root that an instance fills alone, from end to end; -1: it is a slice of something wider. */
+static int32_t dense_root(const rvx_plan *plan, int32_t instance)
 {
-    const rvx_value_info *t = info_of(plan, target), *o = info_of(plan, source);
     int64_t first;
-    int32_t root = locate(plan, source, &first);
-    if (!rvx__shape_equal(plan->buffers[root].shape, o->shape) ||
-        rvx__shape_count(t->shape) != rvx__shape_count(o->shape))
-        return false;
+    int32_t root = locate(plan, instance, &first);
+    bool fills =
+        rvx__shape_equal(plan->buffers[root].shape, info_of(plan, instance)->shape) && first == 0;
+    return fills ? root : -1;
+}
+
+/* Makes `target` a root of its own in the memory of the root `source`, so many bytes in. */
+static bool put_in_memory_of(rvx_plan *plan, int32_t target, int32_t source, int64_t bytes)
+{
     rvx_buffer buffer = {.parent = -1,
-                         .memory = rvx__plan_memory(plan, root),
-                         .shape = t->shape,
+                         .memory = rvx__plan_memory(plan, source),
+                         .memory_offset = plan->buffers[source].memory_offset + bytes,
+                         .shape = info_of(plan, target)->shape,
                          .dtype = plan->instances[target].dtype};
     int32_t index = rvx__plan_buffer_add(plan, buffer);
     if (index < 0)
@@ -117,15 +136,31 @@ static bool reshape_in_place(rvx_plan *plan, int32_t target, int32_t source)
     return true;
 }
 
+/* Values in another order and shape, in the memory of the old ones. */
+static bool reshape_in_place(rvx_plan *plan, int32_t target, int32_t source)
+{
+    int32_t root = dense_root(plan, source);
+    if (root < 0 || rvx__shape_count(info_of(plan, target)->shape) !=
+                        rvx__shape_count(info_of(plan, source)->shape))
+        return false;
+    return put_in_memory_of(plan, target, root, 0);
+}
+
+/* Does nobody but `target` need the memory of `source` after this step? */
+static bool is_left(const rvx_plan *plan, int32_t target, int32_t source, int32_t step)
+{
+    int64_t first;
+    return !plan->options.unshared && source >= 0 && plan->instances[source].buffer >= 0 &&
+           plan->instances[source].last_step <= step &&
+           !plan->buffers[locate(plan, source, &first)].persistent &&
+           !is_taken(plan, source, step) &&
+           plan->instances[target].dtype == plan->instances[source].dtype;
+}
+
 /* Lets `target` take over the memory of `source`, if that dies with this step. */
 static bool put_in_place(rvx_plan *plan, int32_t target, int32_t source, int32_t step)
 {
-    if (plan->options.unshared || source < 0 || plan->instances[source].last_step > step)
-        return false;
-    int64_t first;
-    int32_t root = locate(plan, source, &first);
-    if (plan->buffers[root].persistent || is_taken(plan, source, step) ||
-        plan->instances[target].dtype != plan->instances[source].dtype)
+    if (!is_left(plan, target, source, step))
         return false;
     if (!rvx__shape_equal(info_of(plan, target)->shape, info_of(plan, source)->shape))
         return reshape_in_place(plan, target, source);
@@ -149,8 +184,7 @@ static bool is_free_for(const rvx_plan *plan, int32_t host, int64_t channel, int
             int32_t at = locate(plan, j, &other);
             bool meets = at == host && other < channel + count &&
                          channel < other + info_of(plan, j)->shape.c;
-            bool other_shape =
-                at != host && rvx__plan_memory(plan, at) == rvx__plan_memory(plan, host);
+            bool other_shape = at != host && roots_meet(plan, at, host);
             if (meets || (other_shape && at != root))
                 return false;
         }
@@ -173,6 +207,7 @@ static bool move_into(rvx_plan *plan, int32_t part, int32_t host, int64_t channe
     buffer->parent = host;
     buffer->channel_offset = channel;
     buffer->memory = -1;
+    buffer->memory_offset = 0;
     return true;
 }
 
@@ -266,12 +301,79 @@ static bool put_somewhere(rvx_plan *plan, int32_t target, int32_t in_place_of, i
            put_in_place(plan, target, in_place_of, step) || put_in_new_buffer(plan, target);
 }
 
+/* ---- parts (RVX_OP_PARTS) -----------------------------------------------------------------------
+ */
+
+enum { PART_ALIGNMENT = 64 }; /* of bytes: kernels move vectors */
+
+/* The parts take over the memory of the whole, one after the other. */
+static bool apart_in_place(rvx_plan *plan, const int32_t *parts, int count, int32_t whole,
+                           int32_t step)
+{
+    int64_t bytes = 0;
+    int32_t root = is_left(plan, parts[0], whole, step) ? dense_root(plan, whole) : -1;
+    if (root < 0 || root_bytes(&plan->buffers[root]) / count % PART_ALIGNMENT != 0)
+        return false;
+    for (int i = 0; i < count; i++)
+        if (parts[i] < 0 || plan->instances[parts[i]].buffer >= 0)
+            return false;
+    for (int i = 0; i < count; i++) {
+        if (!put_in_memory_of(plan, parts[i], root, bytes))
+            return false;
+        bytes += root_bytes(&plan->buffers[root]) / count;
+    }
+    return true;
+}
+
+/* The whole takes over the memory of the parts, where they stand one after the other. */
+static bool together_in_place(rvx_plan *plan, int32_t whole, const int32_t *parts, int count,
+                              int32_t step)
+{
+    int32_t first = -1;
+    for (int i = 0; i < count; i++) {
+        int32_t root = is_left(plan, whole, parts[i], step) ? dense_root(plan, parts[i]) : -1;
+        if (i == 0)
+            first = root;
+        if (root < 0 || rvx__plan_memory(plan, root) != rvx__plan_memory(plan, first) ||
+            plan->buffers[root].memory_offset !=
+                plan->buffers[first].memory_offset + i * root_bytes(&plan->buffers[first]))
+            return false;
+    }
+    return put_in_memory_of(plan, whole, first, 0);
+}
+
+static bool all_placed(rvx_plan *plan, const int32_t *instances, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (instances[i] >= 0 && plan->instances[instances[i]].buffer < 0 &&
+            !put_in_new_buffer(plan, instances[i]))
+            return false;
+    return true;
+}
+
+static bool place_parts(rvx_plan *plan, const rvx_step *step, int32_t index)
+{
+    bool apart = step->op->out_count > 1; /* forward */
+    int count = apart ? step->op->out_count : step->op->in_max;
+    bool data = step->phase != RVX_BACKWARD_DATA;
+    const int32_t *parts =
+        apart ? (data ? step->out : step->grad_out) : (data ? step->in : step->grad_in);
+    const int32_t *whole =
+        apart ? (data ? step->in : step->grad_in) : (data ? step->out : step->grad_out);
+    if ((step->phase == RVX_FORWARD) == apart)
+        return apart_in_place(plan, parts, count, *whole, index) || all_placed(plan, parts, count);
+    return plan->instances[*whole].buffer >= 0 ||
+           together_in_place(plan, *whole, parts, count, index) || all_placed(plan, whole, 1);
+}
+
 static bool place_step(rvx_plan *plan, int32_t index)
 {
     rvx_step *step = &plan->steps[index];
     if (step->kind == RVX_STEP_GATHER)
         return place_gather(plan, step);
     bool kernel = step->kind == RVX_STEP_KERNEL, ok = true;
+    if (kernel && (step->op->flags & RVX_OP_PARTS))
+        return place_parts(plan, step, index);
     if (kernel && step->phase == RVX_INVERSE) {
         bool in_place = (step->op->flags & RVX_OP_INVERSE_IN_PLACE) != 0;
         return put_somewhere(plan, step->in[step->inverse_input], in_place ? step->out[0] : -1,
@@ -324,8 +426,10 @@ rvx_status rvx__plan_place(rvx_plan *plan, rvx_error *error)
             continue;
         }
         bool forward = step->kind == RVX_STEP_ZERO || step->phase == RVX_FORWARD;
-        if (step->kind == RVX_STEP_KERNEL && step->phase == RVX_INVERSE)
-            status = check_write(plan, s, step->in[step->inverse_input], error);
+        for (int i = 0; i < RVX_IN_MAX && status == RVX_OK; i++)
+            if (step->kind == RVX_STEP_KERNEL && step->phase == RVX_INVERSE &&
+                (i == step->inverse_input || (step->op->flags & RVX_OP_PARTS)))
+                status = check_write(plan, s, step->in[i], error);
         for (int i = 0; i < RVX_OUT_MAX && forward && status == RVX_OK; i++)
             status = check_write(plan, s, step->out[i], error);
         for (int i = 0; i < RVX_IN_MAX && status == RVX_OK; i++)

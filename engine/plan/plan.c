@@ -229,7 +229,7 @@ rvx_tensor rvx__plan_tensor(const rvx_plan *plan, int32_t instance, void *arena)
     int64_t channel = plan->instances[instance].channel_offset;
     int32_t own = rvx__plan_root(plan, plan->instances[instance].buffer, &channel);
     const rvx_buffer *root = &plan->buffers[own];
-    int64_t offset = plan->buffers[rvx__plan_memory(plan, own)].offset;
+    int64_t offset = plan->buffers[rvx__plan_memory(plan, own)].offset + root->memory_offset;
     return (rvx_tensor){.data = (char *)arena + offset + channel * rvx__dtype_bytes(root->dtype),
                         .shape = info->shape,
                         .pitch = root->shape.c,

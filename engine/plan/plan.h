@@ -109,8 +109,9 @@ typedef struct rvx_step {
 typedef struct rvx_buffer {
     int32_t parent; /* merged into another buffer at channel_offset; -1: root */
     int64_t channel_offset;
-    int32_t memory; /* a root whose memory this root uses, with another shape; -1: its own */
-    bool lent;      /* another root uses this one's memory */
+    int32_t memory;        /* a root whose memory this root uses, with another shape; -1: its own */
+    int64_t memory_offset; /* bytes into that */
+    bool lent;             /* another root uses this one's memory */
     rvx_shape shape;
     rvx_dtype dtype;
     bool persistent;

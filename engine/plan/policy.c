@@ -32,6 +32,12 @@ static bool may_drop(const deciding *d, int32_t value)
            d->plan->needed[info->node] && !d->plan->logical[info->node];
 }
 
+/* Slices and gathered parts need nothing else to be rebuilt. */
+static bool needs_outputs_only(const rvx_op *op)
+{
+    return (op->flags & (RVX_OP_VIEW | RVX_OP_PARTS)) != 0;
+}
+
 static bool reaches(deciding *d, int32_t from, int32_t target);
 
 static bool reaches_inputs(deciding *d, int32_t n, int except, int32_t target)
@@ -64,8 +70,7 @@ static bool reaches(deciding *d, int32_t from, int32_t target)
     for (int i = 0; i < node->op->out_count; i++)
         if (reaches(d, node->out[i], target))
             return true;
-    /* slices and gathered parts need nothing else */
-    return !(node->op->flags & RVX_OP_VIEW) && reaches_inputs(d, r->node, r->input, target);
+    return !needs_outputs_only(node->op) && reaches_inputs(d, r->node, r->input, target);
 }
 
 /* Drops the value unless that closes a cycle. */
@@ -80,7 +85,7 @@ static bool drop(deciding *d, int32_t value, rvx_recovery recovery)
         const rvx_node *node = &d->graph->nodes[recovery.node];
         for (int i = 0; i < node->op->out_count && !cycle; i++)
             cycle = reaches(d, node->out[i], value);
-        if (!cycle && !(node->op->flags & RVX_OP_VIEW))
+        if (!cycle && !needs_outputs_only(node->op))
             cycle = reaches_inputs(d, recovery.node, recovery.input, value);
     }
     if (cycle)
@@ -144,7 +149,7 @@ static void drop_inverted(deciding *d, int32_t n)
         if (!drop(d, node->in[i], (rvx_recovery){RVX_RECOVER_INVERT, n, i}))
             continue;
         d->plan->exact &= exact;
-        for (int j = 0; j < node->in_count && !view; j++)
+        for (int j = 0; j < node->in_count && !needs_outputs_only(node->op); j++)
             if (j != i)
                 drop_branch(d, j == 0 ? d->plan->load[n] : node->in[j]);
     }

@@ -157,6 +157,25 @@ static void add_rerun(rvx__schedule *s, int32_t n)
         add_forward(s, n, true);
 }
 
+/* Rebuilds all inputs of node n at once; those that were kept once more, for they would be
+ * overwritten where that is done in place. */
+static void add_parts_inverse(rvx__schedule *s, int32_t n)
+{
+    const rvx_node *node = &s->plan->graph->nodes[n];
+    rvx_step step = rvx__step_blank(RVX_STEP_KERNEL, RVX_INVERSE, n);
+    step.op = node->op;
+    step.params = &node->params;
+    step.rebuild = true;
+    for (int i = 0; i < node->op->out_count; i++)
+        step.out[i] = rvx__schedule_value(s, node->out[i]);
+    for (int i = 0; i < node->in_count && s->status == RVX_OK; i++) {
+        step.in[i] = rvx__schedule_instance(s, node->in[i], false);
+        if (s->current[node->in[i]] < 0)
+            s->current[node->in[i]] = step.in[i];
+    }
+    rvx__schedule_step(s, step);
+}
+
 /* Rebuilds in[index] of node n from the node's outputs and its other inputs. For a concatenation
  * that is a slice, for a split the parts side by side. */
 static void add_inverse(rvx__schedule *s, int32_t n, int index)
@@ -170,6 +189,10 @@ static void add_inverse(rvx__schedule *s, int32_t n, int index)
             first += plan->graph->values[node->in[i]].shape.c;
         int32_t whole = rvx__schedule_value(s, node->out[0]);
         s->current[value] = rvx__schedule_view(s, value, false, whole, first);
+        return;
+    }
+    if (node->op->flags & RVX_OP_PARTS) {
+        add_parts_inverse(s, n);
         return;
     }
     bool gathers = node->op == &rvx__op_split;

@@ -35,6 +35,8 @@ store, reversible = rows["store"], rows["reversible"]
 ok(store["recompute_flops"] == 0 and store["time_ratio"] == 1, "store computes nothing twice")
 ok(reversible["peak_bytes"] < 16 << 30 < store["peak_bytes"] / 2, "reversible fits 16 GiB, store does not",
    [row["peak_bytes"] for row in rows.values()])
+ok(reversible["peak_bytes"] < 1.02 * (4 * 16 + 3) * 200e6, "the whole step takes 4 C + 3 bytes a voxel, C = 16",
+   reversible["peak_bytes"] / 200e6)
 ok(0 < reversible["recompute_flops"] < reversible["flops"] / 3 and reversible["time_ratio"] > 1,
    "its branches are computed once more")
 more = table("--model", "revnet3d-full", "--size", "1000x1000x200", "--storage", "bf16", "--classes", 105)

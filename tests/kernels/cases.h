@@ -35,6 +35,7 @@ TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_
 #include "tests/kernels/cases/conv_transpose.h"
 #include "tests/kernels/cases/dropout.h"
 #include "tests/kernels/cases/haar.h"
+#include "tests/kernels/cases/interleave.h"
 #include "tests/kernels/cases/max_pool.h"
 #include "tests/kernels/cases/mean_pool.h"
 #include "tests/kernels/cases/norm_act.h"
@@ -62,6 +63,8 @@ static const test_suite *const suites[] = {
     &split_suite,
     &space_to_depth_suite,
     &depth_to_space_suite,
+    &deinterleave_suite,
+    &interleave_suite,
     &haar_suite,
     &haar_up_suite,
     &orthogonal_down_suite,

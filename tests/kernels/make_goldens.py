@@ -152,6 +152,14 @@ def split(case, x):
     return list(torch.split(x, [case["channel_count"], x.shape[-1] - case["channel_count"]], -1))
 
 
+def deinterleave(case, x):
+    return list(torch.chunk(x, 4, -1))
+
+
+def interleave(case, *inputs):
+    return [torch.cat(inputs, -1)]
+
+
 def space_to_depth(case, x):
     n, d, h, w, c = x.shape
     i, j, k = case["stride"]
@@ -263,7 +271,7 @@ def head_labels(case, x, weight, bias=None):
     return [logits.argmax(-1, keepdim=True)]
 
 
-DIFFERENTIABLE = {"split": 2, "head_labels": 0}
+DIFFERENTIABLE = {"split": 2, "deinterleave": 4, "head_labels": 0}
 
 
 def record(name, tensor):

@@ -3,6 +3,7 @@
 #ifndef RVX_TEST_RANDOM_GRAPH_H
 #define RVX_TEST_RANDOM_GRAPH_H
 
+#include "engine/graph/reversible.h"
 #include "engine/run/session.h"
 #include "kernels/random.h"
 
@@ -45,6 +46,18 @@ static inline rvx_value branch(rvx_graph *g, rvx_value x, const void *argument)
     return rvx__conv(g, rvx__norm_act(g, x, 0, 1e-5f, 0.01f), (rvx_conv){.channels = channels});
 }
 
+/* Quarters of the channels, worked on in their places, and together again. */
+static inline void add_parts(pool *p, rvx_value x)
+{
+    rvx_graph *g = p->graph;
+    rvx_value part[4];
+    rvx__deinterleave(g, part, x);
+    part[2] = rvx__add(g, part[2], branch(g, part[3], NULL));
+    if (draw(p, 2))
+        keep(p, part[draw(p, 4)]); /* read again later: nothing may take its place */
+    keep(p, rvx__interleave(g, part));
+}
+
 static inline void add_random_op(pool *p, int index)
 {
     rvx_graph *g = p->graph;
@@ -81,7 +94,9 @@ static inline void add_random_op(pool *p, int index)
         }
         break;
     case 7:
-        if (s.c % 2 == 0)
+        if (s.c % 4 == 0 && draw(p, 2))
+            add_parts(p, x);
+        else if (s.c % 2 == 0)
             keep(p, rvx__couple(g, x, branch, branch, NULL));
         break;
     default:

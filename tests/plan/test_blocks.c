@@ -8,26 +8,12 @@
 
 #include <string.h>
 
-enum { GRADIENTS_MAX = 1 << 18, WAYS = 5 };
+enum { GRADIENTS_MAX = 1 << 18, WAYS = 6 };
 
 static const int two[3] = {2, 2, 2};
-static const char *const names[WAYS] = {"space_to_depth", "block order", "haar", "cayley",
-                                        "exponential"};
+static const char *const names[WAYS] = {"space_to_depth", "block order", "haar",
+                                        "cayley",         "exponential", "parts"};
 static rvx_error error;
-
-static rvx_value down(rvx_graph *g, rvx_value x, int way)
-{
-    return way < 2    ? rvx__space_to_depth(g, x, two, way)
-           : way == 2 ? rvx__haar(g, x, two, true)
-                      : rvx__orthogonal_down(g, x, two, way == 4);
-}
-
-static rvx_value up(rvx_graph *g, rvx_value x, int way)
-{
-    return way < 2    ? rvx__depth_to_space(g, x, two, way)
-           : way == 2 ? rvx__haar_up(g, x, two, true)
-                      : rvx__orthogonal_up(g, x, two, way == 4);
-}
 
 static rvx_value unit(rvx_graph *g, rvx_value x, const char *scope)
 {
@@ -36,6 +22,31 @@ static rvx_value unit(rvx_graph *g, rvx_value x, const char *scope)
                             (rvx_conv){.channels = (int)rvx__shape(g, x).c});
     rvx__scope_pop(g);
     return y;
+}
+
+/* Blocks as channels, of which each quarter becomes a tensor of its own for a while. */
+static rvx_value in_parts(rvx_graph *g, rvx_value x)
+{
+    rvx_value part[4];
+    rvx__deinterleave(g, part, rvx__space_to_depth(g, x, two, RVX_ORDER_CHANNEL));
+    part[2] = rvx__add(g, part[2], unit(g, part[3], "first"));
+    part[3] = rvx__add(g, part[3], unit(g, part[2], "second"));
+    return rvx__interleave(g, part);
+}
+
+static rvx_value down(rvx_graph *g, rvx_value x, int way)
+{
+    return way == 5   ? in_parts(g, x)
+           : way < 2  ? rvx__space_to_depth(g, x, two, way)
+           : way == 2 ? rvx__haar(g, x, two, true)
+                      : rvx__orthogonal_down(g, x, two, way == 4);
+}
+
+static rvx_value up(rvx_graph *g, rvx_value x, int way)
+{
+    return way < 2 || way == 5 ? rvx__depth_to_space(g, x, two, way % 5)
+           : way == 2          ? rvx__haar_up(g, x, two, true)
+                               : rvx__orthogonal_up(g, x, two, way == 4);
 }
 
 static rvx_value branch(rvx_graph *g, rvx_value x, const void *argument)
