@@ -82,8 +82,8 @@ template <class Word> void move_words(const rvx_call *call, const rvx_tensor &wh
     const int64_t unit = s.c / RVX_PARTS * rvx__dtype_bytes(whole.dtype);
     const int64_t slice = voxels * RVX_PARTS * unit;
     char *data = static_cast<char *>(whole.data);
-    Turn turn = {(uint32_t)(deal ? slices : RVX_PARTS), (uint32_t)(deal ? RVX_PARTS : slices),
-                 voxels * unit / (int64_t)sizeof(Word)};
+    const uint32_t parts = RVX_PARTS, many = (uint32_t)slices;
+    Turn turn = {deal ? many : parts, deal ? parts : many, voxels * unit / (int64_t)sizeof(Word)};
     if (!deal)
         simt::launch(turn_kernel<Word>, pointwise_grid(turn.words), POINTWISE_THREADS, 0,
                      queue_of(call), reinterpret_cast<Word *>(data), turn);
@@ -116,6 +116,46 @@ void move_in_place(const rvx_call *call, const rvx_tensor &whole, bool deal)
         move_words<uint16_t>(call, whole, deal);
 }
 
+/* ---- between different tensors ----------------------------------------------------------------
+ */
+
+template <class Word>
+RVX_GLOBAL void RVX_BOUNDS(POINTWISE_THREADS)
+    channels_kernel(Word *to, const Word *from, int64_t to_pitch, int64_t from_pitch, int64_t items,
+                    Divisor words)
+{
+    for (int64_t i = first_item(); i < items; i += item_step()) {
+        const int64_t voxel = divide(i, words), word = i - voxel * words.by;
+        to[voxel * to_pitch + word] = from[voxel * from_pitch + word];
+    }
+}
+
+template <class Word>
+void channels_move(const rvx_call *call, const rvx_tensor &to, const rvx_tensor &from)
+{
+    const int64_t size = rvx__dtype_bytes(to.dtype), word = (int64_t)sizeof(Word);
+    const int64_t words = to.shape.c * size / word;
+    const int64_t items = rvx__shape_voxels(to.shape) * words;
+    simt::launch(channels_kernel<Word>, pointwise_grid(items), POINTWISE_THREADS, 0, queue_of(call),
+                 static_cast<Word *>(to.data), static_cast<const Word *>(from.data),
+                 to.pitch * size / word, from.pitch * size / word, items, divisor_of(words));
+}
+
+/* Elements of one type keep their bits, whatever these say; others, and sums, are numbers. */
+void move_channels(const rvx_call *call, const rvx_tensor &to, const rvx_tensor &from, bool add)
+{
+    const int64_t size = rvx__dtype_bytes(to.dtype);
+    const uintptr_t all = reinterpret_cast<uintptr_t>(to.data) |
+                          reinterpret_cast<uintptr_t>(from.data) | (uintptr_t)(to.pitch * size) |
+                          (uintptr_t)(from.pitch * size) | (uintptr_t)(to.shape.c * size);
+    if (add || to.dtype != from.dtype)
+        combine(call, to, from, to, add ? SUM : COPY);
+    else if (all % sizeof(Words4) == 0)
+        channels_move<Words4>(call, to, from);
+    else
+        channels_move<uint16_t>(call, to, from);
+}
+
 /* parts = whole; `add` bit p: to what part p is. */
 void deal(const rvx_call *call, const rvx_tensor *parts, const rvx_tensor &whole, uint32_t add)
 {
@@ -125,11 +165,8 @@ void deal(const rvx_call *call, const rvx_tensor *parts, const rvx_tensor &whole
     }
     for (int p = 0; p < RVX_PARTS; p++) {
         const int64_t c = parts[p].shape.c;
-        const rvx_tensor from = channels_of(whole, p * c, c);
-        if (parts[p].data && add >> p & 1u)
-            combine(call, parts[p], from, parts[p], SUM);
-        else if (parts[p].data)
-            combine(call, parts[p], from, from, COPY);
+        if (parts[p].data)
+            move_channels(call, parts[p], channels_of(whole, p * c, c), add >> p & 1u);
     }
 }
 
@@ -144,7 +181,7 @@ void collect(const rvx_call *call, const rvx_tensor &whole, const rvx_tensor *pa
     for (int p = 0; p < RVX_PARTS; p++) {
         const rvx_tensor to = channels_of(whole, p * c, c);
         if (parts[p].data)
-            combine(call, to, parts[p], to, add ? SUM : COPY);
+            move_channels(call, to, parts[p], add);
         else if (!add)
             combine(call, to, to, to, ZERO);
     }
