@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EDGE_DEFAULT = 32 };
+enum { EDGE_DEFAULT = 32, CLASSES_MAX = 255 };
 
 typedef struct checking {
     rvx_check_options options;
@@ -233,7 +233,14 @@ static rvx_status open_subject(checking *c, const char *target, rvx_error *error
         .threads = o->threads,
         .device = o->device};
     memcpy(wanted.size, o->size, sizeof wanted.size);
-    return rvx__subject_open(&c->subject, &wanted, error);
+    rvx_status status = rvx__subject_open(&c->subject, &wanted, error);
+    int classes = c->subject.job.config.classes;
+    if (status == RVX_OK && classes > CLASSES_MAX)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "%s: %d classes, and labels have 8 bits: expected classes (--classes) of "
+                         "at most %d",
+                         target, classes, CLASSES_MAX);
+    return status;
 }
 
 rvx_status rvx_check(char **text, const char *target, const rvx_check_options *given,

@@ -67,6 +67,7 @@ ok(max(map(len, text.splitlines())) <= 130, "it fits a screen", text)
 
 # ---- check --------------------------------------------------------------------------------------------
 
+refused("more classes than labels of 8 bits have", 1, ("irevnet", "1000 classes", "--classes"), "check", "irevnet")
 run = revoxel("check", "revnet3d-full", "--widths", "8,16", "--size", "16x24x32", "--quiet")
 ok(run.returncode == 0 and run.stdout.startswith("exact: 37 of 37 gradients bit-identical in reversible and checkpoint")
    and "as planned; 0 overflows" in run.stdout and run.stdout.count("\n") == 1, "check: one line", run.stdout + run.stderr)
