@@ -311,12 +311,13 @@ static bool apart_in_place(rvx_plan *plan, const int32_t *parts, int count, int3
                            int32_t step)
 {
     int64_t bytes = 0;
-    int32_t root = is_left(plan, parts[0], whole, step) ? dense_root(plan, whole) : -1;
+    for (int i = 0; i < count; i++)
+        if (parts[i] < 0 || plan->instances[parts[i]].buffer >= 0 ||
+            !is_left(plan, parts[i], whole, step))
+            return false;
+    int32_t root = dense_root(plan, whole);
     if (root < 0 || root_bytes(&plan->buffers[root]) / count % PART_ALIGNMENT != 0)
         return false;
-    for (int i = 0; i < count; i++)
-        if (parts[i] < 0 || plan->instances[parts[i]].buffer >= 0)
-            return false;
     for (int i = 0; i < count; i++) {
         if (!put_in_memory_of(plan, parts[i], root, bytes))
             return false;
