@@ -5,8 +5,8 @@ PYTHON ?= /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 JOBS ?= $(shell nproc)
 
-PACKAGES := gcc g++ make zlib1g-dev libdeflate-dev libjansson-dev libpng-dev perl
-TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil python3-scipy
+PACKAGES := gcc g++ make zlib1g-dev libdeflate-dev libjansson-dev libpng-dev libgdcm-dev perl
+TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil python3-scipy python3-pydicom
 BENCH_PACKAGES := libdnnl-dev python3-torch python3-scipy libopenblas0-openmp
 CHECK_PACKAGES := clang-format clang-tidy
 
@@ -74,7 +74,11 @@ peers: test-deps
 .PHONY: test-binaries
 test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so
 
-all: $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(BUILD)/revoxel
+# DICOM is read by a library of its own, loaded at run time (engine/volume/dicom_plugin.h), where GDCM is.
+GDCM := $(patsubst %/gdcmReader.h,%,$(firstword $(wildcard /usr/include/gdcm-*/gdcmReader.h)))
+DICOM_PLUGIN := $(if $(GDCM),$(BUILD)/librevoxel_dicom.so)
+
+all: $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(BUILD)/revoxel $(DICOM_PLUGIN)
 
 $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
 	@rm -f $@
@@ -83,6 +87,13 @@ $(BUILD)/librevoxel.a: $(LIBRARY_OBJECTS)
 $(BUILD)/librevoxel.so: $(LIBRARY_OBJECTS)
 	$(CC) $(CFLAGS) -shared -fopenmp -Wl,-soname,librevoxel.so.0 -o $@ $^ $(LIBS)
 	@ln -sf $(@F) $@.0
+
+$(BUILD)/engine/volume/%.plugin.o: engine/volume/%.cc
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O2 -g -fPIC -fvisibility=hidden -I. -isystem $(GDCM) -MMD -MP -Wall -Wextra -Wshadow -Werror $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/librevoxel_dicom.so: $(patsubst %.cc,$(BUILD)/%.plugin.o,$(wildcard engine/volume/*.cc)) $(BUILD)/kernels/status.o
+	$(CXX) $(CFLAGS) -shared -Wl,-z,defs -o $@ $^ -lgdcmMSFF -lgdcmDSED -lgdcmCommon
 
 # The CUDA backend is a library of its own, loaded at run time (kernels/cuda/plugin.h). Its kernels are
 # compiled twice from one source: by g++ for the emulation of kernels/cuda/emulate.h, which tests use,

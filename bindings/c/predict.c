@@ -2,6 +2,7 @@
 #include "bindings/c/model_file.h"
 
 #include "engine/run/cases.h"
+#include "engine/volume/format.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -87,10 +88,33 @@ static rvx_status check_channels(const prediction *p, const char *first, rvx_err
     return status;
 }
 
+/* A series is called as its folder, or the file of it that was named. */
+static rvx_status add_dicom(prediction *p, const char *path, rvx_error *error)
+{
+    int64_t bytes = (int64_t)strlen(path), start;
+    while (bytes > 1 && path[bytes - 1] == '/')
+        bytes--;
+    for (start = bytes; start > 0 && path[start - 1] != '/'; start--)
+        ;
+    int64_t stem = bytes - start;
+    if (stem > 4 && strncmp(path + bytes - 4, ".dcm", 4) == 0)
+        stem -= 4;
+    if (stem == 1 && path[start] == '.')
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "%s: the folder's name becomes the case's: give it by its name", path);
+    if (p->model.config.in_channels > 1)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: a DICOM series has one channel, the model has %d", path,
+                         p->model.config.in_channels);
+    return add_case(p, path + start, stem, path, error);
+}
+
 static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
 {
     const char *name = rvx__path_name(path);
     int64_t stem = rvx__volume_stem_bytes(name);
+    if (stem < 1 && rvx__dicom_file(path))
+        return add_dicom(p, path, error);
     if (stem < 1)
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: expected a name that ends in %s", path,
                          RVX_VOLUME_SUFFIXES);
@@ -115,6 +139,8 @@ static rvx_status add_folder(prediction *p, const char *folder, rvx_error *error
     rvx_names files = {0};
     rvx_status status = RVX_OK;
     int64_t before = p->identifiers.count;
+    if (rvx__format_of_folder(folder))
+        return add_dicom(p, folder, error);
     RVX_TRY(rvx__directory_list(&files, folder, NULL, error));
     for (int64_t i = 0; i < files.count; i++) {
         int64_t stem = rvx__volume_stem_bytes(files.names[i]);

@@ -1,12 +1,11 @@
 /* Devices: see device.h. */
 #include "engine/run/device.h"
 
-#include <dlfcn.h>
-#include <limits.h>
+#include "engine/base/library.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { INDEX_MAX = 1023, ROOM_PARTS = 64 };
 
@@ -40,65 +39,20 @@ rvx_status rvx__device_isa(rvx_isa *isa, const char *name, rvx_error *error)
 /* ---- the plug-in -------------------------------------------------------------------------------
  */
 
-/* The folder of the shared library or the program that this code is part of. */
-static bool own_folder(char folder[PATH_MAX])
+static rvx_status load(const rvx_cuda **cuda, const char *given, const char *name, rvx_error *error)
 {
-    Dl_info info;
-    static const char here;
-    bool shared = dladdr(&here, &info) && info.dli_fname && strstr(info.dli_fname, ".so");
-    if (!shared || !realpath(info.dli_fname, folder)) {
-        ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
-        if (length <= 0)
-            return false;
-        folder[length] = 0;
-    }
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        *slash = 0;
-    return slash != NULL;
-}
-
-static rvx_status find_library(char path[PATH_MAX], const char *given, const char *name,
-                               rvx_error *error)
-{
-    char folder[PATH_MAX];
-    if (given) {
-        if (snprintf(path, PATH_MAX, "%s%s", strchr(given, '/') ? "" : "./", given) < PATH_MAX &&
-            access(path, R_OK) == 0)
-            return RVX_OK;
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: cannot read the CUDA library %s", name,
-                         given);
-    }
-    if (own_folder(folder) &&
-        snprintf(path, PATH_MAX, "%s/%s", folder, RVX_DEVICE_LIBRARY) < PATH_MAX &&
-        access(path, R_OK) == 0)
-        return RVX_OK;
-    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                     "%s: there is no %s beside the program; 'make cuda' builds it where CUDA's "
-                     "compiler is",
-                     name, RVX_DEVICE_LIBRARY);
-}
-
-/* The library stays loaded: neither CUDA's runtime nor what it leaves behind in a process can be
- * unloaded. */
-static rvx_status load(const rvx_cuda **cuda, const char *path, const char *name, rvx_error *error)
-{
-    rvx_cuda_entry entry = NULL;
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!library)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: %s", name, dlerror());
-    *(void **)&entry = dlsym(library, RVX_CUDA_SYMBOL);
-    *cuda = entry ? entry() : NULL;
-    dlclose(library);
-    if (!*cuda)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: %s is not Revoxel's CUDA library", name,
-                         path);
-    if ((*cuda)->interface != RVX_CUDA_INTERFACE)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: %s has interface %u, this library needs %u: build both from one "
-                         "version",
-                         name, path, (*cuda)->interface, (unsigned)RVX_CUDA_INTERFACE);
-    return RVX_OK;
+    const void *found;
+    const rvx_library_request request = {
+        .file = RVX_DEVICE_LIBRARY,
+        .given = given,
+        .symbol = RVX_CUDA_SYMBOL,
+        .what = "Revoxel's CUDA library",
+        .advice = "'make cuda' builds it where CUDA's compiler is",
+        .name = name,
+    };
+    rvx_status status = rvx__library_open(&found, &request, RVX_CUDA_INTERFACE, error);
+    *cuda = found;
+    return status;
 }
 
 /* ---- devices -----------------------------------------------------------------------------------
@@ -109,7 +63,6 @@ rvx_status rvx__device_open(rvx_device **device, const char *name, const char *l
 {
     rvx_status status;
     rvx_device *made = NULL;
-    char path[PATH_MAX];
     int index, count = 0;
     *device = NULL;
     RVX_TRY(rvx__device_parse(&index, name, error));
@@ -118,8 +71,7 @@ rvx_status rvx__device_open(rvx_device **device, const char *name, const char *l
     if (!(made = calloc(1, sizeof *made)))
         return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", name);
     snprintf(made->name, sizeof made->name, "cuda:%d", index);
-    RVX_TRY(find_library(path, library, made->name, error));
-    RVX_TRY(load(&made->cuda, path, made->name, error));
+    RVX_TRY(load(&made->cuda, library, made->name, error));
     RVX_TRY(made->cuda->device_count(&count, error));
     if (index >= count)
         RVX_TRY(rvx__fail(error, RVX_ERROR_UNSUPPORTED,

@@ -272,8 +272,9 @@ rvx_status rvx__inspect(rvx_text *out, const char *path, rvx_error *error)
     char file[RVX_PATH_BYTES];
     if (rvx__path_is_directory(path)) {
         RVX_TRY(rvx__path_join(file, path, "dataset.json", error));
-        status = rvx__path_is_file(file) ? rvx__inspect_dataset(out, path, error)
-                                         : folder_describe(out, path, error);
+        status = rvx__path_is_file(file)       ? rvx__inspect_dataset(out, path, error)
+                 : rvx__format_of_folder(path) ? volume_describe(out, path, error)
+                                               : folder_describe(out, path, error);
     } else {
         status = volume_describe(out, path, error);
     }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 const rvx__format *const rvx__formats[] = {&rvx__format_nifti, &rvx__format_metaimage,
-                                           &rvx__format_nrrd, NULL};
+                                           &rvx__format_nrrd, &rvx__format_dicom, NULL};
 
 /* The longest suffix that `name` ends with, so that a.seg.nrrd is "a"; NULL where there is none. */
 static const char *suffix_find(const rvx__format **format, const char *name)
@@ -30,6 +30,14 @@ const rvx__format *rvx__format_find(const char *path)
     const rvx__format *format;
     suffix_find(&format, path);
     return format;
+}
+
+const rvx__format *rvx__format_of_folder(const char *path)
+{
+    for (int i = 0; rvx__formats[i]; i++)
+        if (rvx__formats[i]->folder && rvx__formats[i]->folder(path))
+            return rvx__formats[i];
+    return NULL;
 }
 
 const char *rvx__volume_suffix(const char *name)
@@ -66,6 +74,8 @@ void rvx__layout_free(rvx__layout *layout)
         free(layout->files[i]);
     free(layout->files);
     rvx__segments_free(&layout->segments);
+    if (layout->decoder)
+        layout->decoder->free(layout->decoder);
     *layout = (rvx__layout){0};
 }
 

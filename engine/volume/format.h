@@ -11,6 +11,14 @@
 
 enum { RVX__HEAD_BYTES = 544 };
 
+/* Voxels that stand in no file as they are: bytes offset .. offset + count - 1 of all of them, in
+ * this machine's byte order. */
+typedef struct rvx__decoder {
+    rvx_status (*read)(struct rvx__decoder *decoder, void *out, int64_t offset, int64_t count,
+                       rvx_error *error);
+    void (*free)(struct rvx__decoder *decoder);
+} rvx__decoder;
+
 /* Where the voxels stand: one run of bytes, cut into equal parts where several files hold them. */
 typedef struct rvx__layout {
     bool swap; /* stored in the other byte order than this machine's */
@@ -25,6 +33,8 @@ typedef struct rvx__layout {
     char **files;         /* paths; NULL: the header's own file */
     int64_t file_count;
     rvx_segments segments;
+    rvx__decoder *decoder;       /* instead of all the above; freed with the layout; NULL: none */
+    struct rvx_repairs *repairs; /* set before a header is parsed: see repair.h; NULL: refuse */
 } rvx__layout;
 
 void rvx__layout_free(rvx__layout *layout); /* zeroed is legal */
@@ -50,25 +60,30 @@ typedef struct rvx__request {
 
 typedef struct rvx__format {
     const char *name;
-    const char *suffixes[4]; /* names that the writer takes, NULL-terminated */
+    const char *suffixes[4]; /* names that the writer takes, NULL-terminated; none: read only */
     /* True when the first `count` (at most RVX__HEAD_BYTES) bytes are of this format, whole or
      * damaged. */
     bool (*recognise)(const uint8_t *head, int64_t count);
-    /* Fills info and layout, both zeroed, from the head, or from `header`, which stands at any
-     * place. Sizes are positive; their product with the voxel size fits int64. The caller frees the
-     * layout, also after a failure. */
+    bool (*folder)(const char *path); /* true where a folder is a volume; NULL: never */
+    /* Fills info and layout, zeroed but for `layers` and `repairs`, from the head, or from
+     * `header`, which stands at any place and is NULL for a folder. Sizes are positive; their
+     * product with the voxel size fits int64. The caller frees the layout, also after a failure. */
     rvx_status (*parse)(rvx_volume_info *info, rvx__layout *layout, rvx__source *header,
                         const uint8_t *head, int64_t count, const char *path, rvx_error *error);
     /* The header, zeroed before; the caller frees it, also after a failure. */
     rvx_status (*compose)(rvx__header *header, const rvx__request *request, rvx_error *error);
 } rvx__format;
 
+extern const rvx__format rvx__format_dicom;
 extern const rvx__format rvx__format_nifti;
 extern const rvx__format rvx__format_metaimage;
 extern const rvx__format rvx__format_nrrd;
 extern const rvx__format *const rvx__formats[]; /* NULL-terminated */
 /* The format that writes files of this name, by its ending; NULL where there is none. */
 const rvx__format *rvx__format_find(const char *path);
+bool rvx__dicom_file(const char *path); /* such files need no ending */
+/* The format by which a folder is a volume; NULL where it is none. */
+const rvx__format *rvx__format_of_folder(const char *path);
 void rvx__header_free(rvx__header *header); /* zeroed is legal */
 
 int64_t rvx__voxel_type_bytes(rvx_voxel_type type);

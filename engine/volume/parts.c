@@ -119,10 +119,15 @@ rvx_status rvx__parts_open(rvx__parts **parts, const char *path, const rvx_volum
     p->layout = layout;
     p->open = -1;
     p->file_count = layout->files ? layout->file_count : 1;
+    p->compressed = layout->decoder != NULL;
     if (__builtin_mul_overflow(rvx__geometry_voxels(&info->geometry),
                                rvx__voxel_type_bytes(info->type) * layout->layers, &p->bytes)) {
         status = rvx__fail(error, RVX_ERROR_FORMAT, "%s: its voxels exceed 64-bit sizes", path);
         goto cleanup;
+    }
+    if (layout->decoder) {
+        *parts = p;
+        return RVX_OK;
     }
     if (p->file_count < 1 || p->bytes % p->file_count) {
         status = rvx__fail(error, RVX_ERROR_FORMAT,
@@ -164,6 +169,8 @@ rvx_status rvx__parts_read(rvx__parts *p, void *out, int64_t offset, int64_t cou
 {
     rvx_status status = RVX_OK;
     uint8_t *to = out;
+    if (p->layout->decoder)
+        return p->layout->decoder->read(p->layout->decoder, out, offset, count, error);
     while (status == RVX_OK && count > 0) {
         int64_t index = offset / p->part_bytes, at = offset % p->part_bytes, got = 0;
         int64_t part = p->part_bytes - at < count ? p->part_bytes - at : count;

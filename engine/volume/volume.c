@@ -4,6 +4,7 @@
 #include "engine/volume/volume.h"
 #include "engine/base/file.h"
 #include "engine/volume/format.h"
+#include "engine/volume/repair.h"
 #include "engine/volume/segments.h"
 
 #include <math.h>
@@ -86,9 +87,11 @@ static rvx_status header_parse(rvx_volume_reader *r, rvx_error *error)
     uint8_t head[RVX__HEAD_BYTES] = {0};
     int64_t count = 0;
     rvx__source *source = NULL;
-    const rvx__format *format = NULL;
-    RVX_TRY(rvx__source_open(&source, r->path, error));
-    RVX_TRY(rvx__source_read(source, head, sizeof head, &count, error));
+    const rvx__format *format = rvx__format_of_folder(r->path);
+    if (!format) {
+        RVX_TRY(rvx__source_open(&source, r->path, error));
+        RVX_TRY(rvx__source_read(source, head, sizeof head, &count, error));
+    }
     for (int i = 0; rvx__formats[i] && !format; i++)
         if (rvx__formats[i]->recognise(head, count))
             format = rvx__formats[i];
@@ -107,6 +110,12 @@ cleanup:
 
 rvx_status rvx__volume_reader_open(rvx_volume_reader **reader, const char *path, rvx_error *error)
 {
+    return rvx__volume_reader_open_repair(reader, path, NULL, error);
+}
+
+rvx_status rvx__volume_reader_open_repair(rvx_volume_reader **reader, const char *path,
+                                          rvx_repairs *repairs, rvx_error *error)
+{
     rvx_status status = RVX_OK;
     *reader = NULL;
     rvx_volume_reader *r = calloc(1, sizeof *r);
@@ -116,6 +125,7 @@ rvx_status rvx__volume_reader_open(rvx_volume_reader **reader, const char *path,
         status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
         goto cleanup;
     }
+    r->layout.repairs = repairs;
     RVX_TRY(header_parse(r, error));
     RVX_TRY(rvx__parts_open(&r->parts, r->path, &r->info, &r->layout, error));
     r->chunk_voxels = CHUNK_VALUES / r->layout.layers;

@@ -1,0 +1,30 @@
+/* DICOM as a volume format, in parts. Owns: what dicom.c (files), dicom_stack.c (order and grid)
+ * and dicom_voxels.c (voxels) share. */
+#ifndef RVX_DICOM_H
+#define RVX_DICOM_H
+
+#include "engine/volume/dicom_stack.h"
+#include "engine/volume/format.h"
+
+/* The files of one volume. */
+typedef struct rvx__dicom_files {
+    const rvx_dicom *library;
+    rvx_dicom_session *session;
+    char **paths;
+    rvx_dicom_image *images; /* what each says; their frames are gone once sources are made */
+    int64_t count;
+} rvx__dicom_files;
+
+void rvx__dicom_files_free(rvx__dicom_files *files); /* zeroed is legal */
+
+/* Voxels of a stack, slice by slice. Takes files, sources and stack over in every case and leaves
+ * them zeroed; sets type, slope and intercept of `info`. */
+rvx_status rvx__dicom_decoder_make(rvx__decoder **decoder, rvx_volume_info *info,
+                                   rvx__dicom_files *files, rvx__dicom_source **sources,
+                                   rvx__dicom_stack *stack, rvx_error *error);
+/* True where two frames hold the same values. */
+rvx_status rvx__dicom_frames_same(bool *same, const rvx__dicom_files *files,
+                                  const rvx__dicom_source *a, const rvx__dicom_source *b,
+                                  rvx_error *error);
+
+#endif
