@@ -116,9 +116,10 @@ $(BUILD)/librevoxel_cuda_emulated.so: $(EMULATED_OBJECTS)
 	$(CXX) $(CFLAGS) -shared -o $@ $^
 
 # Tests of the emulation itself hold kernels of their own.
-$(BUILD)/tests/cuda/%: tests/cuda/%.cu $(BUILD)/kernels/cuda/emulate.emulated.o
+EMULATION := $(BUILD)/kernels/cuda/emulate.emulated.o $(BUILD)/kernels/cuda/queue_emulated.emulated.o
+$(BUILD)/tests/cuda/%: tests/cuda/%.cu $(EMULATION)
 	@mkdir -p $(@D)
-	$(CXX) $(EMULATED_FLAGS) -Itests -o $@ -x c++ $< -x none $(BUILD)/kernels/cuda/emulate.emulated.o
+	$(CXX) $(EMULATED_FLAGS) -Itests -o $@ -x c++ $< -x none $(EMULATION)
 
 # NVCC: the compiler; the machine code of sm_80 and of sm_90a (with what is Hopper's own), and PTX.
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)

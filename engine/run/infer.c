@@ -73,29 +73,7 @@ const rvx_plan *rvx__inference_plan(const rvx_inference *inference) { return inf
 rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_session *from,
                                           rvx_error *error)
 {
-    const rvx_graph *graph = inference->graph;
-    const rvx_graph *source = rvx__session_plan(from)->graph;
-    rvx_status status = rvx__session_download(from, error);
-    if (status != RVX_OK)
-        return status;
-    for (int32_t v = 0; v < graph->value_count; v++) {
-        if (graph->values[v].kind != RVX_VALUE_PARAMETER)
-            continue;
-        rvx_value other = rvx__graph_find(source, graph->values[v].name);
-        rvx_shape a = graph->values[v].shape, b = rvx__shape(source, other);
-        if (other.index < 0 || memcmp(&a, &b, sizeof a) != 0)
-            return rvx__fail(error, RVX_ERROR_ARGUMENT, "inference: parameter '%s' is missing",
-                             graph->values[v].name);
-        rvx_tensor to = rvx__session_tensor(inference->session, (rvx_value){v});
-        rvx_tensor origin = rvx__session_tensor(from, other);
-        memcpy(to.data, origin.data, (size_t)rvx__shape_count(a) * sizeof(float));
-    }
-    if (rvx__session_stream_groups(from) != rvx__session_stream_groups(inference->session))
-        return rvx__fail(error, RVX_ERROR_ARGUMENT,
-                         "inference: the streams are those of another "
-                         "network");
-    rvx__session_set_coarser(inference->session, rvx__session_coarser(from));
-    return rvx__session_upload(inference->session, error);
+    return rvx__session_copy_parameters(inference->session, from, error);
 }
 
 /* ---- where tiles lie ---------------------------------------------------------------------------

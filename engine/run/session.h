@@ -62,6 +62,19 @@ rvx_status rvx__session_forward(rvx_session *session, rvx_poll poll, void *conte
                                 rvx_error *error);
 rvx_status rvx__session_run(rvx_session *session, rvx_poll poll, void *context, rvx_error *error);
 
+/* On a device: a run asks for the inputs of the next one as soon as its own work is queued, and
+ * they are on their way while it works, in memory of the arena that the run is done with. `next`
+ * writes them to the tensors of rvx__session_tensor and returns true, or false where there are
+ * none. Not asked on the CPU, nor where the arena has no such room; rvx__session_has_next tells
+ * before a run whether its inputs are there already. next NULL: as if it had not been set. */
+typedef bool (*rvx_next_inputs)(void *context);
+void rvx__session_set_next(rvx_session *session, rvx_next_inputs next, void *context);
+bool rvx__session_has_next(const rvx_session *session);
+
+/* The parameters of another session, by name, and its grids. On one device they do not pass through
+ * the host: what lies there of `to` is then no copy of them until rvx__session_download. */
+rvx_status rvx__session_copy_parameters(rvx_session *to, const rvx_session *from, rvx_error *error);
+
 /* Bytes of memory that the session holds for tensors and scratch: as allocated. */
 int64_t rvx__session_bytes(const rvx_session *session);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 256, RANGE_BYTES = 160, FORWARD = 0, BACKWARD = 1 };
+enum { ALIGNMENT = 256, RANGE_BYTES = 160 };
 
 static const rvx_cuda *cuda_of(const rvx_session *session) { return session->on->device->cuda; }
 
@@ -105,6 +105,7 @@ rvx_status rvx__session_device_open(rvx_session *session, const rvx_device *devi
     RVX_TRY(device->cuda->allocate_host(&memory, device->handle, bytes, error));
     on->staging = memory;
     memset(on->staging, 0, (size_t)bytes);
+    rvx__session_aside_open(session);
     device->cuda->fill(device->handle, session->arena, 0, on->kept_bytes);
     status = device->cuda->synchronize(device->handle, error);
 cleanup:
@@ -113,7 +114,7 @@ cleanup:
 
 static void forget_recordings(rvx_session *session)
 {
-    for (int part = 0; part < 2; part++) {
+    for (int part = 0; part < RVX__PART_COUNT; part++) {
         if (session->on->recordings[part])
             cuda_of(session)->record_free(handle_of(session), session->on->recordings[part]);
         session->on->recordings[part] = NULL;
@@ -125,6 +126,7 @@ void rvx__session_device_close(rvx_session *session)
 {
     rvx__on_device *on = session->on;
     cuda_of(session)->synchronize(handle_of(session), NULL);
+    cuda_of(session)->synchronize_aside(handle_of(session), NULL);
     forget_recordings(session);
     if (session->arena)
         cuda_of(session)->release(handle_of(session), session->arena);
@@ -137,10 +139,16 @@ void rvx__session_device_close(rvx_session *session)
 
 void rvx__session_device_rebound(rvx_session *session)
 {
-    int32_t first = 0;
-    while (first < session->call_count && !session->calls[first].backward)
-        first++;
-    session->on->first_backward_call = first;
+    rvx__on_device *on = session->on;
+    const rvx__bound_call *calls = session->calls;
+    int32_t i = 0;
+    while (i < session->call_count && !calls[i].backward)
+        i++;
+    on->part_ends[RVX__PART_FORWARD] = i;
+    while (i < session->call_count && (on->next_at < 0 || calls[i].step < on->next_step))
+        i++;
+    on->part_ends[RVX__PART_BACKWARD] = i;
+    on->part_ends[RVX__PART_REST] = session->call_count;
     forget_recordings(session);
 }
 
@@ -274,19 +282,16 @@ static void queue_call(const rvx_session *session, const rvx__bound_call *bound)
     cuda->range_pop();
 }
 
-static void part_range(const rvx_session *session, int part, int32_t *first, int32_t *end)
+static int32_t part_begin(const rvx_session *session, rvx__part part)
 {
-    *first = part == FORWARD ? 0 : session->on->first_backward_call;
-    *end = part == FORWARD ? session->on->first_backward_call : session->call_count;
+    return part == RVX__PART_FORWARD ? 0 : session->on->part_ends[part - 1];
 }
 
 /* One call after the other; an observer sees the result of each step. */
-static rvx_status queue_part(walk *w, int part, rvx_error *error)
+static rvx_status queue_part(walk *w, rvx__part part, rvx_error *error)
 {
     rvx_session *session = w->session;
-    int32_t first, end;
-    part_range(session, part, &first, &end);
-    for (int32_t i = first; i < end; i++) {
+    for (int32_t i = part_begin(session, part); i < session->on->part_ends[part]; i++) {
         const rvx__bound_call *bound = &session->calls[i];
         rvx_status status = ask(w, error);
         if (status != RVX_OK)
@@ -305,26 +310,27 @@ static rvx_status queue_part(walk *w, int part, rvx_error *error)
 }
 
 /* Where a device makes no recordings, calls are queued in every run. */
-static void record_part(rvx_session *session, int part)
+static void record_part(rvx_session *session, rvx__part part)
 {
     const rvx_cuda *cuda = cuda_of(session);
     rvx__on_device *on = session->on;
-    int32_t first, end;
-    part_range(session, part, &first, &end);
     on->unrecordable = cuda->record_begin(handle_of(session), NULL) != RVX_OK;
     if (on->unrecordable)
         return;
-    for (int32_t i = first; i < end; i++)
+    for (int32_t i = part_begin(session, part); i < on->part_ends[part]; i++)
         queue_call(session, &session->calls[i]);
     on->unrecordable = cuda->record_end(&on->recordings[part], handle_of(session), NULL) != RVX_OK;
 }
 
 /* The first run of new calls is not recorded: a driver may load kernels when they first run, and
  * many sessions run but once. */
-static rvx_status run_part(walk *w, int part, rvx_error *error)
+static rvx_status run_part(walk *w, rvx__part part, rvx_error *error)
 {
+    static const char *const names[] = {"forward", "backward", "rest of backward"};
     rvx_session *session = w->session;
     rvx__on_device *on = session->on;
+    if (part_begin(session, part) == on->part_ends[part])
+        return RVX_OK;
     bool recorded = !session->observer && !on->unrecordable && on->runs[part]++ > 0;
     if (recorded && !on->recordings[part])
         record_part(session, part);
@@ -333,10 +339,11 @@ static rvx_status run_part(walk *w, int part, rvx_error *error)
     rvx_status status = ask(w, error);
     if (status != RVX_OK)
         return status;
-    cuda_of(session)->range_push(part == FORWARD ? "forward" : "backward");
+    cuda_of(session)->range_push(names[part]);
     cuda_of(session)->record_play(handle_of(session), on->recordings[part]);
     cuda_of(session)->range_pop();
-    w->done += session->work[part];
+    for (int32_t i = part_begin(session, part); i < on->part_ends[part]; i++)
+        w->done += session->calls[i].work;
     return RVX_OK;
 }
 
@@ -355,7 +362,7 @@ static rvx_status run_streams(walk *w, rvx_error *error)
     cuda->download(handle, before, updated, updated_bytes);
     for (;;) {
         cuda->fill(handle, session->arena + at, 0, bytes);
-        rvx_status status = run_part(w, FORWARD, error);
+        rvx_status status = run_part(w, RVX__PART_FORWARD, error);
         if (status != RVX_OK)
             return status;
         cuda->download(handle, session->on->staging + at, session->arena + at, bytes);
@@ -375,12 +382,19 @@ rvx_status rvx__session_device_run(rvx_session *session, bool with_backward, rvx
 {
     rvx_status status;
     walk w = {.session = session, .poll = poll, .context = context};
-    w.total = session->work[FORWARD] + (with_backward ? session->work[BACKWARD] : 0);
-    upload_inputs(session);
-    RVX_TRY(session->group_count > 0 ? run_streams(&w, error) : run_part(&w, FORWARD, error));
-    if (with_backward)
-        RVX_TRY(run_part(&w, BACKWARD, error));
+    w.total = session->work[0] + (with_backward ? session->work[1] : 0);
+    if (!rvx__session_aside_take(session))
+        upload_inputs(session);
+    RVX_TRY(session->group_count > 0 ? run_streams(&w, error)
+                                     : run_part(&w, RVX__PART_FORWARD, error));
+    if (with_backward) {
+        RVX_TRY(run_part(&w, RVX__PART_BACKWARD, error));
+        rvx__session_aside_free(session);
+        RVX_TRY(run_part(&w, RVX__PART_REST, error));
+    }
     download_outputs(session);
+    if (with_backward)
+        RVX_TRY(rvx__session_aside_ask(session, error));
 cleanup:; /* nothing may be under way in memory that the caller uses next */
     rvx_status ended =
         cuda_of(session)->synchronize(handle_of(session), status == RVX_OK ? error : NULL);

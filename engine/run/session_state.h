@@ -1,5 +1,6 @@
 /* What the files of a session share: its state. Internal to engine/run: session.c (the CPU and all
- * that callers see), session_bind.c (calls), session_device.c (a GPU). */
+ * that callers see), session_bind.c (calls), session_device.c (a GPU), session_aside.c (its second
+ * queue), session_copy.c (parameters from one to another). */
 #ifndef RVX_SESSION_STATE_H
 #define RVX_SESSION_STATE_H
 
@@ -14,6 +15,15 @@ typedef struct rvx__bound_call {
     int32_t step;
 } rvx__bound_call;
 
+/* Calls that are queued and recorded together: backward in two, where the memory for the next
+ * inputs becomes free. */
+typedef enum rvx__part {
+    RVX__PART_FORWARD,
+    RVX__PART_BACKWARD,
+    RVX__PART_REST,
+    RVX__PART_COUNT
+} rvx__part;
+
 /* A session on a GPU. The arena lies in its memory; `staging`, in memory of the host, is a copy of
  * the arena's first kept_bytes (parameters, gradients, optimiser, counters, inputs, at the same
  * offsets), and behind it of every output. */
@@ -21,12 +31,19 @@ typedef struct rvx__on_device {
     const rvx_device *device;
     char *staging;
     int64_t kept_bytes, output_at[RVX_OUTPUTS_MAX];
-    int64_t untrained_at;        /* parameters that a forward pass updates, as they were before */
-    int32_t first_backward_call; /* in calls */
-    void *recordings[2];         /* of the forward and of the backward calls */
+    int64_t untrained_at; /* parameters that a forward pass updates, as they were before */
+    int32_t part_ends[RVX__PART_COUNT]; /* in calls */
+    void *recordings[RVX__PART_COUNT];
     bool unrecordable;
-    int64_t runs[2]; /* of them, since the calls were bound */
-    char *observed;  /* a tensor for the observer, grown when he asks */
+    int64_t runs[RVX__PART_COUNT]; /* of them, since the calls were bound */
+    /* The next inputs: where they wait in the arena, from which step on that is free; negative:
+     * nowhere. */
+    int64_t next_at;
+    int32_t next_step;
+    rvx_next_inputs next;
+    void *next_context;
+    bool has_next, came_aside; /* of the next run, of the one at hand */
+    char *observed;            /* a tensor for the observer, grown when he asks */
     int64_t observed_bytes;
 } rvx__on_device;
 
@@ -71,6 +88,13 @@ rvx_status rvx__session_device_run(rvx_session *session, bool with_backward, rvx
                                    void *context, rvx_error *error);
 rvx_tensor rvx__session_device_tensor(const rvx_session *session, rvx_value value);
 rvx_tensor rvx__session_device_instance(const rvx_session *session, int32_t instance);
+/* session_aside.c: finds the place for the next inputs; takes them into the arena at the beginning
+ * of a run, true where they were there; says that the place is free; asks for the next ones. */
+void rvx__session_aside_open(rvx_session *session);
+bool rvx__session_aside_take(rvx_session *session);
+void rvx__session_aside_free(const rvx_session *session);
+rvx_status rvx__session_aside_ask(rvx_session *session, rvx_error *error);
+
 /* The L2 norm of all gradients; an update of all parameters, whose pointers are filled in here. */
 rvx_status rvx__session_device_norm(double *norm, const rvx_session *session, rvx_error *error);
 void rvx__session_device_update(const rvx_session *session, rvx_cuda_update update);

@@ -1,11 +1,9 @@
 /* Training: see train.h. */
 #include "engine/run/train.h"
-#include "engine/run/dropout.h"
-#include "engine/run/loader.h"
 #include "engine/run/log.h"
 #include "engine/run/optimizer.h"
 #include "engine/run/tensorboard.h"
-#include "engine/run/train_plan.h"
+#include "engine/run/train_inputs.h"
 #include "engine/run/validate.h"
 #include "engine/run/weights.h"
 
@@ -25,7 +23,7 @@ typedef struct trainer {
     rvx_session *session;
     rvx_inference *inference; /* validation; NULL without validation cases */
     rvx_optimizer optimizer;
-    rvx_loader *loader;
+    rvx_train_inputs inputs;
     rvx_log *log;
     rvx_tensorboard *board;
     rvx_train_status status;
@@ -289,37 +287,22 @@ cleanup:
 /* ---- steps -------------------------------------------------------------------------------------
  */
 
-/* The batch of the step at hand, straight into the network's inputs. */
-static void fill_inputs(trainer *t)
+static rvx_status open_inputs(trainer *t, rvx_error *error)
 {
-    const rvx_supervision *supervision = &t->step_plan.supervision;
-    rvx_tensor image = rvx__session_tensor(t->session, t->step_plan.image);
-    rvx_tensor finest = rvx__session_tensor(t->session, supervision->labels[0]);
-    rvx__loader_next(t->loader, image.data, finest.data);
-    for (int i = 1; i < supervision->count; i++)
-        rvx__labels_shrink(rvx__session_tensor(t->session, supervision->labels[i]), &finest);
-    rvx__dropout_training(t->session, (uint64_t)t->recipe->training.seed, t->step);
-}
-
-static rvx_status open_loader(trainer *t, rvx_error *error)
-{
-    rvx_loader_options options = {.recipe = t->recipe,
-                                  .patch = {t->patch[0], t->patch[1], t->patch[2]},
-                                  .cases = t->cases,
-                                  .case_count = t->train_names.count,
-                                  .first_step = t->step,
-                                  .dtype =
-                                      rvx__session_tensor(t->session, t->step_plan.image).dtype,
-                                  .threads = t->job->threads,
-                                  .elsewhere = t->job->device != NULL};
-    options.idle = rvx__session_idle(t->session, &options.idle_bytes);
-    return rvx__loader_create(&t->loader, &options, error);
+    const rvx_loader_options options = {.recipe = t->recipe,
+                                        .patch = {t->patch[0], t->patch[1], t->patch[2]},
+                                        .cases = t->cases,
+                                        .case_count = t->train_names.count,
+                                        .first_step = t->step,
+                                        .threads = t->job->threads,
+                                        .elsewhere = t->job->device != NULL};
+    return rvx__train_inputs_open(&t->inputs, &t->step_plan, t->session, &options, error);
 }
 
 static rvx_status train_step(trainer *t, rvx_error *error)
 {
     double start = now_seconds(), loss = 0;
-    fill_inputs(t);
+    rvx__train_inputs_fill(&t->inputs);
     int64_t halvings_before = rvx__session_halvings(t->session);
     rvx_status status = rvx__session_run(t->session, poll_work, t, error);
     if (status != RVX_OK)
@@ -475,12 +458,12 @@ rvx_status rvx__train(const rvx_train_job *job, rvx_error *error)
     RVX_TRY(load_cases(&t, error));
     RVX_TRY(build_session(&t, error));
     RVX_TRY(open_run(&t, error));
-    RVX_TRY(open_loader(&t, error));
+    RVX_TRY(open_inputs(&t, error));
     t.started = now_seconds();
     t.first_step = t.step;
     RVX_TRY(train_all(&t, error));
 cleanup:
-    rvx__loader_free(t.loader);
+    rvx__train_inputs_close(&t.inputs);
     rvx__log_close(t.log);
     rvx__tensorboard_close(t.board);
     rvx__inference_free(t.inference);

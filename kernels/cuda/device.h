@@ -19,8 +19,13 @@ void release(rvx_cuda_device *device, void *memory);
 void release_host(rvx_cuda_device *device, void *memory);
 void upload(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes);
 void download(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes);
+void copy(rvx_cuda_device *device, void *device_to, const void *device_from, int64_t bytes);
 void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes);
 rvx_status synchronize(rvx_cuda_device *device, rvx_error *error);
+void upload_aside(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes);
+void aside_waits(rvx_cuda_device *device);
+void wait_aside(rvx_cuda_device *device);
+rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *error);
 void square_sum(rvx_cuda_device *device, double *device_sum, const float *device_x, int64_t count,
                 void *device_scratch);
 void update(rvx_cuda_device *device, const rvx_cuda_update *update);

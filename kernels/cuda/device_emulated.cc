@@ -1,14 +1,15 @@
-/* Devices and memory of the emulation: one device, whose memory is ordinary memory and whose queue
- * runs everything at once. See device.h. */
+/* Devices and memory of the emulation: one device, whose memory is ordinary memory and whose queues
+ * run when they are waited for. See device.h, queue_emulated.h. */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/emulate.h"
+#include "kernels/cuda/queue_emulated.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <new>
 
 struct rvx_cuda_device {
-    bool open;
+    simt::Queues queues;
 };
 
 namespace rvx
@@ -26,11 +27,22 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
     *device = nullptr;
     if (index != 0)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: there is one device, cuda:0", index);
-    *device = new (std::nothrow) rvx_cuda_device{true};
+    *device = new (std::nothrow) rvx_cuda_device;
     return *device ? RVX_OK : rvx__fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
 }
 
-void device_close(rvx_cuda_device *device) { delete device; }
+static void finish(rvx_cuda_device *device)
+{
+    simt::queue_finish(&device->queues.main);
+    simt::queue_finish(&device->queues.aside);
+}
+
+void device_close(rvx_cuda_device *device)
+{
+    if (device)
+        finish(device);
+    delete device;
+}
 
 /* Tests of what is refused set RVX_EMULATE_MEMORY. */
 rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *, rvx_error *)
@@ -45,7 +57,7 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *, rvx_error *
     return RVX_OK;
 }
 
-void *device_queue(rvx_cuda_device *) { return nullptr; }
+void *device_queue(rvx_cuda_device *device) { return &device->queues.main; }
 
 /* Fresh memory is NaN: nothing may count on zeros. */
 rvx_status allocate(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
@@ -69,38 +81,83 @@ rvx_status allocate_shared(void **memory, rvx_cuda_device *device, int64_t bytes
     return allocate(memory, device, bytes, error);
 }
 
-void release(rvx_cuda_device *, void *memory) { free(memory); }
-void release_host(rvx_cuda_device *, void *memory) { free(memory); }
-
-void upload(rvx_cuda_device *, void *device_to, const void *from, int64_t bytes)
+/* As on a GPU, memory is given back when nothing is under way. */
+void release(rvx_cuda_device *device, void *memory)
 {
-    memcpy(device_to, from, (size_t)bytes);
+    finish(device);
+    free(memory);
 }
 
-void download(rvx_cuda_device *, void *to, const void *device_from, int64_t bytes)
+void release_host(rvx_cuda_device *device, void *memory) { release(device, memory); }
+
+static void queue_copy(simt::Queue *queue, void *to, const void *from, int64_t bytes)
 {
-    memcpy(to, device_from, (size_t)bytes);
+    simt::enqueue(queue, [=] { memmove(to, from, (size_t)bytes); });
 }
 
-void fill(rvx_cuda_device *, void *device_to, int byte, int64_t bytes)
+void upload(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
 {
-    memset(device_to, byte, (size_t)bytes);
+    queue_copy(&device->queues.main, device_to, from, bytes);
 }
 
-rvx_status synchronize(rvx_cuda_device *, rvx_error *) { return RVX_OK; }
+void download(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes)
+{
+    queue_copy(&device->queues.main, to, device_from, bytes);
+}
 
-/* Queued work has run by the time that a recording could begin: callers queue it themselves. */
-rvx_status record_begin(rvx_cuda_device *, rvx_error *error)
+void copy(rvx_cuda_device *device, void *device_to, const void *device_from, int64_t bytes)
 {
-    return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "cuda: the emulation makes no recordings");
+    queue_copy(&device->queues.main, device_to, device_from, bytes);
 }
-rvx_status record_end(void **recording, rvx_cuda_device *, rvx_error *error)
+
+void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
 {
-    *recording = nullptr;
-    return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "cuda: the emulation makes no recordings");
+    simt::enqueue(&device->queues.main, [=] { memset(device_to, byte, (size_t)bytes); });
 }
-void record_play(rvx_cuda_device *, void *) {}
-void record_free(rvx_cuda_device *, void *) {}
+
+rvx_status synchronize(rvx_cuda_device *device, rvx_error *)
+{
+    simt::queue_finish(&device->queues.main);
+    return RVX_OK;
+}
+
+void upload_aside(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
+{
+    queue_copy(&device->queues.aside, device_to, from, bytes);
+}
+
+void aside_waits(rvx_cuda_device *device) { simt::queue_wait(&device->queues.aside); }
+void wait_aside(rvx_cuda_device *device) { simt::queue_wait(&device->queues.main); }
+
+rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *)
+{
+    simt::queue_finish(&device->queues.aside);
+    return RVX_OK;
+}
+
+typedef std::vector<simt::Work> Recording;
+
+rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)
+{
+    device->queues.main.recording = new (std::nothrow) Recording;
+    return device->queues.main.recording ? RVX_OK
+                                         : rvx__fail(error, RVX_ERROR_MEMORY, "cuda: no memory");
+}
+
+rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *)
+{
+    *recording = device->queues.main.recording;
+    device->queues.main.recording = nullptr;
+    return RVX_OK;
+}
+
+void record_play(rvx_cuda_device *device, void *recording)
+{
+    for (const simt::Work &work : *static_cast<Recording *>(recording))
+        simt::enqueue(&device->queues.main, work);
+}
+
+void record_free(rvx_cuda_device *, void *recording) { delete static_cast<Recording *>(recording); }
 
 void range_push(const char *) {}
 void range_pop(void) {}

@@ -8,8 +8,9 @@
 
 struct rvx_cuda_device {
     int index;
-    cudaStream_t queue;
-    cudaError_t failed; /* the first failure of a queued call since synchronize */
+    cudaStream_t queue, aside;
+    cudaEvent_t ready, arrived; /* of the queue for aside, of aside for the queue */
+    cudaError_t failed;         /* the first failure of a queued call since synchronize */
 };
 
 namespace rvx
@@ -61,8 +62,14 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
     cudaError_t code = cudaSetDevice(index);
     if (code == cudaSuccess)
         code = cudaStreamCreateWithFlags(&made->queue, cudaStreamNonBlocking);
+    if (code == cudaSuccess)
+        code = cudaStreamCreateWithFlags(&made->aside, cudaStreamNonBlocking);
+    if (code == cudaSuccess)
+        code = cudaEventCreateWithFlags(&made->ready, cudaEventDisableTiming);
+    if (code == cudaSuccess)
+        code = cudaEventCreateWithFlags(&made->arrived, cudaEventDisableTiming);
     if (code != cudaSuccess) {
-        free(made);
+        device_close(made);
         return report(error, code, "open");
     }
     *device = made;
@@ -74,7 +81,14 @@ void device_close(rvx_cuda_device *device)
     if (!device)
         return;
     use(device);
-    cudaStreamDestroy(device->queue);
+    if (device->arrived)
+        cudaEventDestroy(device->arrived);
+    if (device->ready)
+        cudaEventDestroy(device->ready);
+    if (device->aside)
+        cudaStreamDestroy(device->aside);
+    if (device->queue)
+        cudaStreamDestroy(device->queue);
     free(device);
 }
 
@@ -139,6 +153,13 @@ void download(rvx_cuda_device *device, void *to, const void *device_from, int64_
          cudaMemcpyAsync(to, device_from, (size_t)bytes, cudaMemcpyDeviceToHost, device->queue));
 }
 
+void copy(rvx_cuda_device *device, void *device_to, const void *device_from, int64_t bytes)
+{
+    use(device);
+    keep(device, cudaMemcpyAsync(device_to, device_from, (size_t)bytes, cudaMemcpyDeviceToDevice,
+                                 device->queue));
+}
+
 void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
 {
     use(device);
@@ -152,6 +173,32 @@ rvx_status synchronize(rvx_cuda_device *device, rvx_error *error)
     cudaError_t code = device->failed;
     device->failed = cudaSuccess;
     return report(error, code, "run");
+}
+
+void upload_aside(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
+{
+    use(device);
+    keep(device,
+         cudaMemcpyAsync(device_to, from, (size_t)bytes, cudaMemcpyHostToDevice, device->aside));
+}
+
+void aside_waits(rvx_cuda_device *device)
+{
+    use(device);
+    keep(device, cudaEventRecord(device->ready, device->queue));
+    keep(device, cudaStreamWaitEvent(device->aside, device->ready, 0));
+}
+
+void wait_aside(rvx_cuda_device *device)
+{
+    use(device);
+    keep(device, cudaEventRecord(device->arrived, device->aside));
+    keep(device, cudaStreamWaitEvent(device->queue, device->arrived, 0));
+}
+
+rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *error)
+{
+    return report(error, cudaStreamSynchronize(device->aside), "upload beside a run");
 }
 
 rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)

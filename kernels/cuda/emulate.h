@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #define RVX_DEVICE inline
@@ -34,7 +35,7 @@ struct dim3 {
 
 namespace simt
 {
-typedef void *Stream;
+typedef void *Stream; /* queue_emulated.h; null: everything runs at once */
 
 enum Collective : int {
     WARP_BARRIER,
@@ -100,6 +101,7 @@ void barrier(RVX_LINE);
 /* The last of 32 lanes to arrive does the work for all. */
 void collective(Collective kind, void (*work)(Warp &), int line);
 void run(dim3 grid, int threads, size_t shared_bytes, void (*body)(void *), void *data);
+void enqueue(Stream stream, std::function<void()> work);
 void check_row(const void *row);
 void work_load_matrix(Warp &warp);
 void work_load_matrix_transposed(Warp &warp);
@@ -228,11 +230,13 @@ inline void count(int64_t *counter, int64_t n) { *counter += n; }
 template <class F> void call_body(void *body) { (*static_cast<F *>(body))(); }
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, Stream,
-            Arguments... arguments)
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes,
+            Stream stream, Arguments... arguments)
 {
-    auto body = [&] { kernel(arguments...); };
-    run(grid, threads, shared_bytes, call_body<decltype(body)>, &body);
+    enqueue(stream, [=] {
+        auto body = [&] { kernel(arguments...); };
+        run(grid, threads, shared_bytes, call_body<decltype(body)>, &body);
+    });
 }
 } // namespace simt
 

@@ -4,7 +4,9 @@
  * (emulate.h), for tests; there device memory is ordinary memory.
  *
  * Work on a device is queued in order and runs later; synchronize waits for it and tells what went
- * wrong since the last time. All pointers named `device_` lie in memory of that device. */
+ * wrong since the last time. A second queue, aside, carries uploads that run beside it; the order
+ * of the two is what wait_aside and aside_waits say, and nothing else. All pointers named `device_`
+ * lie in memory of that device. */
 #ifndef RVX_CUDA_PLUGIN_H
 #define RVX_CUDA_PLUGIN_H
 
@@ -14,7 +16,7 @@
 extern "C" {
 #endif
 
-enum { RVX_CUDA_INTERFACE = 1, RVX_CUDA_NAME_BYTES = 256 };
+enum { RVX_CUDA_INTERFACE = 2, RVX_CUDA_NAME_BYTES = 256 };
 
 typedef struct rvx_cuda_device rvx_cuda_device;
 
@@ -61,10 +63,19 @@ typedef struct rvx_cuda {
     /* Queued. Host memory must stay as it is until the next synchronize. */
     void (*upload)(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes);
     void (*download)(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes);
+    void (*copy)(rvx_cuda_device *device, void *device_to, const void *device_from, int64_t bytes);
     void (*fill)(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes);
     /* All elements of a tensor become 0. */
     void (*clear)(rvx_cuda_device *device, const rvx_tensor *tensor);
     rvx_status (*synchronize)(rvx_cuda_device *device, rvx_error *error);
+
+    /* The second queue. aside_waits: its uploads to come wait for what is queued by now;
+     * wait_aside: what is queued from now on waits for its uploads so far. Host memory must stay as
+     * it is until synchronize_aside. */
+    void (*upload_aside)(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes);
+    void (*aside_waits)(rvx_cuda_device *device);
+    void (*wait_aside)(rvx_cuda_device *device);
+    rvx_status (*synchronize_aside)(rvx_cuda_device *device, rvx_error *error);
 
     /* The kernel of an op (its name in ops.def): queues the work on call->queue. NULL: none. */
     rvx_kernel (*kernel)(const char *op, rvx_phase phase);
