@@ -116,7 +116,7 @@ $(BUILD)/librevoxel_cuda_emulated.so: $(EMULATED_OBJECTS)
 	$(CXX) $(CFLAGS) -shared -o $@ $^
 
 # Tests of the emulation itself hold kernels of their own.
-EMULATION := $(BUILD)/kernels/cuda/emulate.emulated.o $(BUILD)/kernels/cuda/queue_emulated.emulated.o
+EMULATION := $(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard kernels/cuda/emulate*.cc) kernels/cuda/queue_emulated.cc)
 $(BUILD)/tests/cuda/%: tests/cuda/%.cu $(EMULATION)
 	@mkdir -p $(@D)
 	$(CXX) $(EMULATED_FLAGS) -Itests -o $@ -x c++ $< -x none $(EMULATION)

@@ -1,5 +1,5 @@
 /* The SIMT model on a CPU: see emulate.h. Owns: fibers, their schedule, what collectives do. */
-#include "kernels/cuda/emulate.h"
+#include "kernels/cuda/emulate_schedule.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -24,8 +24,6 @@ asm(".text\n.globl rvx__emulate_switch\n.hidden rvx__emulate_switch\n"
 namespace simt
 {
 enum {
-    THREADS_MAX = 1024,
-    SHARED_MAX = 227 << 10,
     PAGE_BYTES = 4096,
     STACK_BYTES = 128 << 10,
     STACK_OFFSETS = 32 /* stacks begin at different cache lines */
@@ -85,8 +83,11 @@ static int round_from(uint32_t set, int first)
 static Fiber *next_fiber(bool leave)
 {
     int w = running->index / 32, lane = running->lane + 1;
+    while (!ready_warps && hopper_land())
+        continue;
     if (!ready_warps)
-        fail("deadlock: some threads wait at a barrier or a collective that others never reach");
+        fail("deadlock: some threads wait at a barrier, a collective or a gate that others never "
+             "reach");
     if (leave || !warps[w].ready) {
         uint64_t random = next_random(&random_state);
         uint64_t from = always_first ? first_warp : random & 0xFFFFFF;
@@ -120,6 +121,17 @@ static void go_on(bool leave)
     statistics.switches++;
     rvx__emulate_switch(&from.stack_pointer, next.stack_pointer);
 }
+
+void sleep() { go_on(true); }
+void wake(int warp, uint32_t lanes) { set_ready(warp, lanes); }
+void step_aside()
+{
+    if (next_random(&random_state) % 2)
+        return;
+    set_ready(running->index / 32, 1u << running->lane);
+    go_on(true);
+}
+uint64_t schedule_random() { return next_random(&random_state); }
 
 static void release_barrier()
 {
@@ -178,6 +190,7 @@ static void end_fiber()
         fail("a thread ends with copies that it never waited for");
     if (w.at_collective)
         fail("a thread ends while lanes of its warp wait at a collective");
+    hopper_thread_end();
     w.done |= 1u << fiber.lane;
     if (--alive > 0 && at_barrier == alive)
         release_barrier();
@@ -272,6 +285,7 @@ static void run_block(size_t rounded, int fill)
         fibers[t].ends.clear();
         fibers[t].copies_done = fibers[t].groups_done = 0;
     }
+    hopper_block_begin();
     running = &fibers[0];
     running = next_fiber(true);
     begin(*running);
@@ -279,6 +293,7 @@ static void run_block(size_t rounded, int fill)
     if (!edge_intact(block.shared + block.shared_bytes, rounded - block.shared_bytes) ||
         !edge_intact(block.shared - EDGE_BYTES, EDGE_BYTES))
         fail("something was written beside shared memory");
+    hopper_block_end();
     statistics.blocks++;
 }
 
@@ -325,7 +340,7 @@ void run(dim3 grid, int threads, size_t shared_bytes, void (*body)(void *), void
 /* ---- copies -----------------------------------------------------------------------------------
  */
 
-static bool in_shared(const void *p, size_t bytes)
+bool in_shared(const void *p, size_t bytes)
 {
     const unsigned char *q = static_cast<const unsigned char *>(p);
     return q >= block.shared && q + bytes <= block.shared + block.shared_bytes;

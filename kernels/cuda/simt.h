@@ -1,7 +1,7 @@
 /* The words in which device code is written. Owns: every instruction that is not plain C++ (PTX
- * stands in this file and nowhere else) and their meaning on a machine without a GPU: under nvcc
- * they are the instructions of sm_80 and up, under g++ the emulation of emulate.h, which runs the
- * kernels' own source.
+ * stands here, in simt_hopper.h for what sm_90a adds, and nowhere else) and their meaning on a
+ * machine without a GPU: under nvcc they are the instructions of sm_80 and up, under g++ the
+ * emulation of emulate.h, which runs the kernels' own source.
  *
  * Rules for kernels, which the emulation checks where it can:
  *   - blocks have a multiple of 32 threads; collectives are reached by all 32 lanes of a warp

@@ -9,10 +9,10 @@ folder=${1:-build/kernels/cuda}
 table=tests/check/cuda_registers.txt
 shift $(($# > 0))
 
-# The words of a device stand in simt.h, and their emulation beside it.
+# The words of a device stand in simt.h and simt_hopper.h, and their emulation beside them.
 words='\basm\b|\b__[a-z]+_sync\b|\b__(syncthreads|cvta|ldg|shfl|ballot|float_as|uint_as|fmul_rn|fadd_rn)|\batomic[A-Z]|cooperative_groups|wmma::'
 if grep -nE "$words" $(git ls-files 'kernels/cuda/*.cu' 'kernels/cuda/*.cuh' 'kernels/cuda/*.h' 'tests/cuda/*.cu' 'bench/*.cu' |
-    grep -vE 'kernels/cuda/(simt|emulate)\.h') | grep -vE '^[^:]*:[0-9]+: ?[ /]\*'; then
+    grep -vE 'kernels/cuda/(simt|emulate)(_hopper)?\.h') | grep -vE '^[^:]*:[0-9]+: ?[ /]\*'; then
     echo "cuda: the words above belong into kernels/cuda/simt.h, with their emulation" >&2
     exit 1
 fi
