@@ -51,7 +51,7 @@ cleanup:
 static rvx_status judge_case(judging *j, const char *folder, int threads, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    rvx_case one = {0};
+    rvx_case_reader *one = NULL;
     rvx_case_recipe recipe;
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     char path[RVX_PATH_BYTES];
@@ -60,13 +60,14 @@ static rvx_status judge_case(judging *j, const char *folder, int threads, rvx_er
     const rvx_dataset_case *files =
         &j->dataset->cases[rvx__dataset_find(j->dataset, name)]; /* the split checked the names */
     rvx__case_recipe_make(&recipe, channels, plan);
-    RVX_TRY(rvx__case_load(&one, name, (const char *const *)files->images, NULL, &recipe, error));
+    RVX_TRY(rvx__case_reader_open(&one, name, (const char *const *)files->images, NULL, &recipe,
+                                  error));
     RVX_TRY(
-        rvx__predictor_write(j->model.predictor, plan, &one, folder, false, poll_tiles, j, error));
+        rvx__predictor_write(j->model.predictor, plan, one, folder, false, poll_tiles, j, error));
     RVX_TRY(rvx__predictor_path(path, plan, name, folder, NULL, error));
     RVX_TRY(rvx__evaluation_add(&j->evaluation, name, path, files->labels, threads, error));
 cleanup:
-    rvx__case_free(&one);
+    rvx__case_reader_close(one);
     return status;
 }
 

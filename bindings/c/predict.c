@@ -177,7 +177,7 @@ rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first,
 static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    rvx_case one = {0};
+    rvx_case_reader *one = NULL;
     char paths[RVX_CHANNELS_MAX][RVX_PATH_BYTES];
     const char *images[RVX_CHANNELS_MAX];
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
@@ -187,12 +187,13 @@ static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
         RVX_TRY(rvx__facade_channel_path(paths[c], p->first_paths[p->done], c, error));
         images[c] = paths[c];
     }
-    RVX_TRY(rvx__case_load(&one, p->identifiers.names[p->done], images, NULL, &recipe, error));
-    RVX_TRY(rvx__predictor_write(p->model.predictor, &p->model.recipe, &one, out,
+    RVX_TRY(
+        rvx__case_reader_open(&one, p->identifiers.names[p->done], images, NULL, &recipe, error));
+    RVX_TRY(rvx__predictor_write(p->model.predictor, &p->model.recipe, one, out,
                                  p->options.probabilities != 0, poll_tiles, p, error));
-    p->voxels += (double)rvx__shape_voxels(one.shape);
+    p->voxels += (double)rvx__shape_voxels(rvx__case_reader_shape(one));
 cleanup:
-    rvx__case_free(&one);
+    rvx__case_reader_close(one);
     return status;
 }
 

@@ -94,11 +94,6 @@ static rvx_status map_grid(rvx_grid_map *map, rvx_geometry *geometry,
     return rvx__grid_map_make(map, geometry, spacing, "grid", error);
 }
 
-static bool same_grid(const rvx_grid_map *map)
-{
-    return memcmp(map->file_size, map->network_size, sizeof map->file_size) == 0;
-}
-
 rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter, const rvx_grid *grid,
                                rvx_error *error)
 {
@@ -107,55 +102,7 @@ rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter, c
     rvx_status status = map_grid(&map, &geometry, segmenter, grid, error);
     if (status != RVX_OK)
         return status;
-    const int64_t *size = map.network_size;
-    int64_t network = size[0] * size[1] * size[2], file = rvx__geometry_voxels(&geometry);
-    if (same_grid(&map))
-        file = 0;
-    status = rvx__predictor_bytes(bytes, segmenter->model.predictor, &map, error);
-    /* The normalised image, and before it is resampled the caller's interleaved. */
-    if (status == RVX_OK)
-        *bytes += (network + file) * segmenter->model.config.in_channels * (int64_t)sizeof(float);
-    return status;
-}
-
-/* The caller's channels, interleaved, normalised and resampled. */
-static rvx_status fill_case(rvx_case *one, const rvx_segmenter *segmenter,
-                            const float *const *channels, rvx_error *error)
-{
-    int64_t count = segmenter->model.config.in_channels;
-    int64_t voxels = rvx__geometry_voxels(&one->info.geometry);
-    rvx_channel_recipe channel_recipes[RVX_CHANNELS_MAX];
-    rvx_case_recipe recipe;
-    rvx__case_recipe_make(&recipe, channel_recipes, &segmenter->model.recipe);
-    const int64_t *size = one->map.network_size;
-    one->shape = (rvx_shape){1, size[2], size[1], size[0], count};
-    float *given = malloc((size_t)(voxels * count) * sizeof *given);
-    if (!given)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory for the image");
-    for (int64_t c = 0; c < count; c++) {
-        for (int64_t i = 0; i < voxels; i++) {
-            if (!isfinite(channels[c][i])) {
-                free(given);
-                return rvx__fail(error, RVX_ERROR_NUMERIC, "channels[%lld][%lld] is not finite",
-                                 (long long)c, (long long)i);
-            }
-            given[i * count + c] = channels[c][i];
-        }
-        rvx_intensity_map map =
-            rvx__intensity_map_find(&channel_recipes[c], given + c, voxels, count);
-        rvx__intensity_map_apply(given + c, voxels, count, &map);
-    }
-    if (same_grid(&one->map)) {
-        one->image = given;
-        return RVX_OK;
-    }
-    one->image = malloc((size_t)rvx__shape_count(one->shape) * sizeof *one->image);
-    if (one->image)
-        rvx__resample_linear(one->image, size, given, one->map.file_size, count);
-    free(given);
-    return one->image
-               ? RVX_OK
-               : rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory for the image");
+    return rvx__predictor_bytes(bytes, segmenter->model.predictor, &map, error);
 }
 
 typedef struct run_context {
@@ -192,24 +139,29 @@ rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
                              rvx_progress_callback progress, void *context, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    rvx_case one = {0};
+    rvx_case_reader *one = NULL;
+    rvx_geometry geometry = {0};
+    rvx_grid_map map;
+    rvx_case_recipe recipe;
+    rvx_channel_recipe channel_recipes[RVX_CHANNELS_MAX];
     if (!segmenter || !labels || !channels)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "segmenter, labels or channels is NULL");
     for (int c = 0; c < segmenter->model.config.in_channels; c++)
         if (!channels[c])
             return rvx__fail(error, RVX_ERROR_ARGUMENT, "channels[%d] is NULL", c);
-    RVX_TRY(map_grid(&one.map, &one.info.geometry, segmenter, grid, error));
-    RVX_TRY(fill_case(&one, segmenter, channels, error));
+    RVX_TRY(map_grid(&map, &geometry, segmenter, grid, error));
+    rvx__case_recipe_make(&recipe, channel_recipes, &segmenter->model.recipe);
+    RVX_TRY(rvx__case_reader_open_memory(&one, "grid", &geometry, channels, &recipe, error));
     run_context run = {.segmenter = segmenter,
                        .labels = labels,
                        .slice = grid->size[0] * grid->size[1],
                        .progress = progress,
                        .context = context,
                        .started = rvx__facade_seconds()};
-    RVX_TRY(rvx__predictor_run(segmenter->model.predictor, &one, false, keep_labels, &run, poll_run,
+    RVX_TRY(rvx__predictor_run(segmenter->model.predictor, one, false, keep_labels, &run, poll_run,
                                &run, error));
     poll_run(&run, 1, 1); /* nothing is left to be stopped */
 cleanup:
-    free(one.image);
+    rvx__case_reader_close(one);
     return status;
 }

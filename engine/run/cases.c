@@ -6,6 +6,8 @@ void rvx__case_recipe_make(rvx_case_recipe *out, rvx_channel_recipe channels[RVX
 {
     *out = (rvx_case_recipe){.channel_count = (int)recipe->network.in_channels,
                              .channels = channels,
+                             .image_rule = RVX_RESAMPLING_LINEAR,
+                             .label_rule = RVX_RESAMPLING_NEAREST,
                              .class_count = (int)recipe->network.classes,
                              .ignore_label = (int)recipe->loss.ignore_label};
     for (int a = 0; a < 3 && !recipe->spacing_native; a++)

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Read at once on the way into a network that takes the volume in one piece. */
+enum { FILL_SLICES = 8 };
+
 struct rvx_inference {
     rvx_inference_options options;
     rvx_graph *graph;
@@ -130,7 +133,10 @@ static void tile_axis_free(tile_axis *axis)
 
 typedef struct tiling {
     tile_axis axis[3];
-    float *window;      /* [patch d][extent h][extent w][classes]: weighted sums of logits */
+    float *window; /* [patch d][extent h][extent w][classes]: weighted sums of logits */
+    const rvx_slices *source;
+    float *image; /* slices image_first .. image_end - 1: [z][h][w][channels] */
+    int64_t image_first, image_end;
     double done, total; /* network runs, for the poll */
     rvx_poll poll;
     void *poll_context;
@@ -151,9 +157,35 @@ static void put_voxel(const rvx_tensor *input, int64_t at, const float *from, in
             rvx__f32(input)[at + c] = from ? from[c] : 0;
 }
 
-/* Copies the tile at start[] from the image into the network's input, flipped, zero outside. */
-static void load_tile(const rvx_inference *inference, const tiling *tiles, const float *image,
-                      const int64_t start[3], const bool flips[3])
+/* Slices of the image that a row of tiles reads, at most. */
+static int64_t image_slices(const tile_axis *axis)
+{
+    return axis->image < axis->patch ? axis->image : axis->patch;
+}
+
+/* Brings the slices that tiles at `start` (in the padded volume) read into the window. */
+static rvx_status image_advance(const rvx_inference *inference, tiling *tiles, int64_t start,
+                                rvx_error *error)
+{
+    const tile_axis *axis = tiles->axis;
+    const int64_t slice = axis[1].image * axis[2].image * inference->channels;
+    int64_t first = start - axis[0].pad, end = first + axis[0].patch;
+    first = first < 0 ? 0 : first;
+    end = end > axis[0].image ? axis[0].image : end;
+    int64_t kept = tiles->image_end > first ? tiles->image_end - first : 0;
+    memmove(tiles->image, tiles->image + (first - tiles->image_first) * slice,
+            (size_t)(kept * slice) * sizeof *tiles->image);
+    tiles->image_first = first;
+    tiles->image_end = end;
+    if (first + kept == end)
+        return RVX_OK;
+    return tiles->source->read(tiles->source->context, tiles->image + kept * slice, first + kept,
+                               end - first - kept, error);
+}
+
+/* Copies the tile at start[] from the window into the network's input, flipped, zero outside. */
+static void load_tile(const rvx_inference *inference, const tiling *tiles, const int64_t start[3],
+                      const bool flips[3])
 {
     rvx_tensor input = rvx__session_tensor(inference->session, inference->image);
     const tile_axis *axis = tiles->axis;
@@ -168,8 +200,10 @@ static void load_tile(const rvx_inference *inference, const tiling *tiles, const
             for (int64_t x = 0; x < axis[2].patch; x++) {
                 int64_t sx = start[2] + flip(x, axis[2].patch, flips[2]) - axis[2].pad;
                 bool there = inside && sx >= 0 && sx < axis[2].image;
+                const int64_t slice = sz - tiles->image_first;
                 const float *from =
-                    there ? image + ((sz * axis[1].image + sy) * axis[2].image + sx) * c : NULL;
+                    there ? tiles->image + ((slice * axis[1].image + sy) * axis[2].image + sx) * c
+                          : NULL;
                 put_voxel(&input, row + x * input.pitch, from, c);
             }
         }
@@ -207,8 +241,8 @@ static int poll_tile(void *context, double done, double total)
     return tiles->poll(tiles->poll_context, tiles->done + done / total, tiles->total);
 }
 
-static rvx_status run_tile(rvx_inference *inference, tiling *tiles, const float *image,
-                           const int64_t start[3], rvx_error *error)
+static rvx_status run_tile(rvx_inference *inference, tiling *tiles, const int64_t start[3],
+                           rvx_error *error)
 {
     for (int mirror = 0; mirror < 8; mirror++) {
         bool flips[3], wanted = true;
@@ -218,7 +252,7 @@ static rvx_status run_tile(rvx_inference *inference, tiling *tiles, const float 
         }
         if (!wanted)
             continue;
-        load_tile(inference, tiles, image, start, flips);
+        load_tile(inference, tiles, start, flips);
         rvx__dropout_prediction(inference->session);
         rvx__session_restore_coarser(inference->session);
         rvx_status status =
@@ -272,27 +306,34 @@ int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[
     int64_t h = size[1] > inference->options.patch[1] ? size[1] : inference->options.patch[1];
     int64_t w = size[2] > inference->options.patch[2] ? size[2] : inference->options.patch[2];
     if (inference->options.labels)
-        return inference->plan->arena_bytes + size[1] * size[2];
+        return inference->plan->arena_bytes +
+               size[1] * size[2] * (1 + FILL_SLICES * inference->channels * 4);
+    int64_t depth = size[0] < inference->options.patch[0] ? size[0] : inference->options.patch[0];
     return inference->plan->arena_bytes +
-           inference->options.patch[0] * h * w * inference->classes * (int64_t)sizeof(float);
+           (inference->options.patch[0] * h * w * inference->classes +
+            depth * size[1] * size[2] * inference->channels) *
+               (int64_t)sizeof(float);
 }
 
-static rvx_status walk_tiles(rvx_inference *inference, tiling *tiles, const float *image,
-                             int mirrors, rvx_slab_sink sink, void *sink_context, rvx_error *error)
+static rvx_status walk_tiles(rvx_inference *inference, tiling *tiles, int mirrors,
+                             rvx_slab_sink sink, void *sink_context, rvx_error *error)
 {
     const tile_axis *axis = tiles->axis;
     for (int64_t i = 0; i < axis[0].count; i++) {
         int64_t start[3] = {tile_start(&axis[0], i)};
+        rvx_status status = image_advance(inference, tiles, start[0], error);
+        if (status != RVX_OK)
+            return status;
         for (int64_t j = 0; j < axis[1].count; j++)
             for (int64_t l = 0; l < axis[2].count; l++) {
                 start[1] = tile_start(&axis[1], j);
                 start[2] = tile_start(&axis[2], l);
-                rvx_status status = run_tile(inference, tiles, image, start, error);
+                status = run_tile(inference, tiles, start, error);
                 if (status != RVX_OK)
                     return status;
             }
         int64_t next = i + 1 < axis[0].count ? tile_start(&axis[0], i + 1) : axis[0].extent;
-        rvx_status status =
+        status =
             emit(inference, tiles, start[0], next - start[0], mirrors, sink, sink_context, error);
         if (status != RVX_OK)
             return status;
@@ -300,12 +341,12 @@ static rvx_status walk_tiles(rvx_inference *inference, tiling *tiles, const floa
     return RVX_OK;
 }
 
-rvx_status rvx__inference_run(rvx_inference *inference, const float *image, const int64_t size[3],
-                              rvx_slab_sink sink, void *sink_context, rvx_poll poll,
-                              void *poll_context, rvx_error *error)
+rvx_status rvx__inference_run(rvx_inference *inference, const rvx_slices *image,
+                              const int64_t size[3], rvx_slab_sink sink, void *sink_context,
+                              rvx_poll poll, void *poll_context, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    tiling tiles = {.poll = poll, .poll_context = poll_context};
+    tiling tiles = {.source = image, .poll = poll, .poll_context = poll_context};
     int mirrors = 1;
     bool made = true;
     for (int a = 0; a < 3; a++) {
@@ -315,16 +356,19 @@ rvx_status rvx__inference_run(rvx_inference *inference, const float *image, cons
     }
     int64_t floats =
         tiles.axis[0].patch * tiles.axis[1].extent * tiles.axis[2].extent * inference->classes;
+    int64_t image_floats = image_slices(&tiles.axis[0]) * size[1] * size[2] * inference->channels;
     tiles.window = made ? calloc((size_t)floats, sizeof *tiles.window) : NULL;
+    tiles.image = tiles.window ? malloc((size_t)image_floats * sizeof *tiles.image) : NULL;
     tiles.total =
         (double)(tiles.axis[0].count * tiles.axis[1].count * tiles.axis[2].count * mirrors);
-    if (!tiles.window)
+    if (!tiles.image)
         status = rvx__fail(error, RVX_ERROR_MEMORY,
-                           "inference: cannot allocate %.2f GiB for the slices under construction",
-                           (double)floats * 4 / 0x1p30);
+                           "inference: cannot allocate %.2f GiB for the slices of a row of tiles",
+                           (double)(floats + image_floats) * 4 / 0x1p30);
     else
-        status = walk_tiles(inference, &tiles, image, mirrors, sink, sink_context, error);
+        status = walk_tiles(inference, &tiles, mirrors, sink, sink_context, error);
     free(tiles.window);
+    free(tiles.image);
     for (int a = 0; a < 3; a++)
         tile_axis_free(&tiles.axis[a]);
     return status;
@@ -344,22 +388,53 @@ static tiling one_tile(const rvx_inference *inference, const int64_t size[3])
     return tiles;
 }
 
-void rvx__inference_fill(rvx_inference *inference, const float *image, const int64_t size[3])
+/* Slices z .. z + count - 1 of the padded volume from slices of the image, or zeros where NULL. */
+static void fill_slices(const rvx_inference *inference, const tiling *tiles, const float *slices,
+                        int64_t z, int64_t count)
 {
+    rvx_tensor input = rvx__session_tensor(inference->session, inference->image);
+    const tile_axis *axis = tiles->axis;
+    const int64_t c = inference->channels;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(inference->options.threads)
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t y = 0; y < axis[1].patch; y++) {
+            int64_t sy = y - axis[1].pad, row = ((z + i) * axis[1].patch + y) * axis[2].patch;
+            bool inside = slices && sy >= 0 && sy < axis[1].image;
+            for (int64_t x = 0; x < axis[2].patch; x++) {
+                int64_t sx = x - axis[2].pad;
+                bool there = inside && sx >= 0 && sx < axis[2].image;
+                put_voxel(
+                    &input, (row + x) * input.pitch,
+                    there ? slices + ((i * axis[1].image + sy) * axis[2].image + sx) * c : NULL, c);
+            }
+        }
+}
+
+rvx_status rvx__inference_fill(rvx_inference *inference, const rvx_slices *image,
+                               const int64_t size[3], rvx_error *error)
+{
+    rvx_status status = RVX_OK;
     tiling tiles = one_tile(inference, size);
-    load_tile(inference, &tiles, image, (int64_t[]){0, 0, 0}, (bool[]){false, false, false});
+    const int64_t pad = tiles.axis[0].pad, after = tiles.axis[0].patch - pad - size[0];
+    float *slices =
+        malloc((size_t)(FILL_SLICES * size[1] * size[2] * inference->channels) * sizeof *slices);
+    if (!slices)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "inference: no memory for a few slices");
+    fill_slices(inference, &tiles, NULL, 0, pad);
+    fill_slices(inference, &tiles, NULL, pad + size[0], after);
+    for (int64_t z = 0; z < size[0]; z += FILL_SLICES) {
+        int64_t count = size[0] - z < FILL_SLICES ? size[0] - z : FILL_SLICES;
+        RVX_TRY(image->read(image->context, slices, z, count, error));
+        fill_slices(inference, &tiles, slices, pad + z, count);
+    }
+cleanup:
+    free(slices);
+    return status;
 }
 
 bool rvx__inference_gives_labels(const rvx_inference *inference)
 {
     return inference->options.labels;
-}
-
-int64_t rvx__inference_fill_bytes(const rvx_inference *inference)
-{
-    rvx_tensor input = rvx__session_tensor(inference->session, inference->image);
-    return rvx__shape_count(input.shape) * rvx__dtype_bytes(input.dtype) +
-           inference->plan->parameter_bytes;
 }
 
 rvx_status rvx__inference_labels(rvx_inference *inference, const int64_t size[3],

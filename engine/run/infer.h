@@ -1,8 +1,10 @@
 /* Inference over a volume of any size: whole, or in overlapping tiles. Owns: tile positions,
- * Gaussian weights, mirroring, and the window of slices under construction. Invariant: logits of
- * the whole volume never exist; slices are handed on, in order, as soon as no later tile touches
- * them, so memory is one tile's plan plus (patch depth x height x width x classes) floats; for a
- * volume of one tile whose labels are all that is wanted, the plan alone.
+ * Gaussian weights, mirroring, and two windows of slices: those of the image that tiles read, and
+ * those under construction. Invariant: neither the image nor the logits of the whole volume ever
+ * exist; slices are asked for when the first tile needs them and handed on, in order, as soon as no
+ * later tile touches them, so memory is one tile's plan plus patch depth x height x width x
+ * (channels + classes) floats, whatever the length of the volume; for a volume of one tile whose
+ * labels are all that is wanted, the plan and a few slices.
  *
  * Tiles as nnU-Net places them: step = fraction of the patch, evenly spread from edge to edge;
  * weights exp(-((i - centre) / (patch / 8))^2 / 2) per axis; logits averaged over tiles and
@@ -12,6 +14,7 @@
 
 #include "engine/graph/network.h"
 #include "engine/run/session.h"
+#include "engine/volume/slices.h"
 
 typedef struct rvx_inference rvx_inference;
 
@@ -47,9 +50,10 @@ const rvx_plan *rvx__inference_plan(const rvx_inference *inference);
 rvx_status rvx__inference_copy_parameters(rvx_inference *inference, const rvx_session *from,
                                           rvx_error *error);
 
-/* With `labels`, in two parts, so that the caller may free the image between them. Volumes are not
- * larger than the patch; options.mirror is not heeded. */
-void rvx__inference_fill(rvx_inference *inference, const float *image, const int64_t size[3]);
+/* With `labels`, in two parts, so that the caller may let go of the image between them. Volumes are
+ * not larger than the patch; options.mirror is not heeded. */
+rvx_status rvx__inference_fill(rvx_inference *inference, const rvx_slices *image,
+                               const int64_t size[3], rvx_error *error);
 /* One slice after the other, [h][w]. */
 typedef rvx_status (*rvx_piece_sink)(void *context, const uint8_t *labels, int64_t z,
                                      rvx_error *error);
@@ -57,18 +61,15 @@ rvx_status rvx__inference_labels(rvx_inference *inference, const int64_t size[3]
                                  rvx_piece_sink sink, void *sink_context, rvx_poll poll,
                                  void *poll_context, rvx_error *error);
 bool rvx__inference_gives_labels(const rvx_inference *inference); /* options.labels */
-/* Bytes of what rvx__inference_fill has written to when it returns, and of the parameters. */
-int64_t rvx__inference_fill_bytes(const rvx_inference *inference);
 
-/* Bytes of the network itself, and those that a run over a volume of that size holds, beyond the
- * image itself. */
+/* Bytes of the network itself, and those that a run over a volume of that size holds. */
 int64_t rvx__inference_arena_bytes(const rvx_inference *inference);
 int64_t rvx__inference_bytes(const rvx_inference *inference, const int64_t size[3]);
 
-/* image: [d][h][w][channels] with size d, h, w. Smaller than the patch: padded with zeros around.
- */
-rvx_status rvx__inference_run(rvx_inference *inference, const float *image, const int64_t size[3],
-                              rvx_slab_sink sink, void *sink_context, rvx_poll poll,
-                              void *poll_context, rvx_error *error);
+/* image: slices of the volume, whose size is d, h, w; asked for once each, in order. Smaller than
+ * the patch: padded with zeros around. */
+rvx_status rvx__inference_run(rvx_inference *inference, const rvx_slices *image,
+                              const int64_t size[3], rvx_slab_sink sink, void *sink_context,
+                              rvx_poll poll, void *poll_context, rvx_error *error);
 
 #endif

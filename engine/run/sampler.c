@@ -135,7 +135,7 @@ static void read_between(float *out, int64_t channel_stride, uint8_t *label, con
         nearest[a] = (int64_t)floor(at[a] + 0.5);
         inside &= nearest[a] >= 0 && nearest[a] < size[a];
     }
-    *label = inside ? one->labels[(nearest[0] * s.h + nearest[1]) * s.w + nearest[2]] : 0;
+    *label = inside ? one->labels[rvx__case_voxel(one, nearest[0], nearest[1], nearest[2])] : 0;
     for (int64_t c = 0; c < s.c; c++)
         out[c * channel_stride] = 0;
     for (int corner = 0; corner < 8; corner++) {
@@ -146,7 +146,7 @@ static void read_between(float *out, int64_t channel_stride, uint8_t *label, con
         float weight = (corner >> 2 ? part[0] : 1 - part[0]) *
                        (corner >> 1 & 1 ? part[1] : 1 - part[1]) *
                        (corner & 1 ? part[2] : 1 - part[2]);
-        const float *in = one->image + ((z * s.h + y) * s.w + x) * s.c;
+        const float *in = one->image + rvx__case_voxel(one, z, y, x) * s.c;
         for (int64_t c = 0; c < s.c; c++)
             out[c * channel_stride] += weight * in[c];
     }
@@ -166,7 +166,7 @@ static void cut_row(float *planes, uint8_t *labels, const placement *p, const in
             int64_t sz = voxel[0] + p->start[0], sy = voxel[1] + p->start[1],
                     sx = voxel[2] + p->start[2];
             bool inside = sz >= 0 && sz < s.d && sy >= 0 && sy < s.h && sx >= 0 && sx < s.w;
-            int64_t source = inside ? (sz * s.h + sy) * s.w + sx : 0;
+            int64_t source = inside ? rvx__case_voxel(one, sz, sy, sx) : 0;
             labels[i] = inside ? one->labels[source] : 0;
             for (int64_t c = 0; c < s.c; c++)
                 planes[c * stride + i] = inside ? one->image[source * s.c + c] : 0;

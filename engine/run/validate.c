@@ -18,7 +18,7 @@ static int poll_case(void *context, double done, double total)
 }
 
 typedef struct counting {
-    const rvx_case *one;
+    rvx_case *one;
     int classes, ignore_label;
     int64_t hits[RVX_CLASSES_MAX], predicted[RVX_CLASSES_MAX], reference[RVX_CLASSES_MAX];
 } counting;
@@ -37,10 +37,12 @@ static rvx_status count_slices(void *context, const float *logits, int64_t z_fir
 {
     (void)error;
     counting *c = context;
-    int64_t slice = c->one->shape.h * c->one->shape.w;
-    const uint8_t *labels = c->one->labels + z_first * slice;
-    for (int64_t i = 0; i < z_count * slice; i++)
-        count_voxel(c, rvx__argmax(logits + i * c->classes, c->classes), labels[i]);
+    const rvx_case *one = c->one;
+    for (int64_t z = z_first; z < z_first + z_count; z++)
+        for (int64_t y = 0; y < one->shape.h; y++)
+            for (int64_t x = 0; x < one->shape.w; x++, logits += c->classes)
+                count_voxel(c, rvx__argmax(logits, c->classes),
+                            one->labels[rvx__case_voxel(one, z, y, x)]);
     return RVX_OK;
 }
 
@@ -48,27 +50,28 @@ static rvx_status count_labels(void *context, const uint8_t *predicted, int64_t 
 {
     (void)error;
     counting *c = context;
-    int64_t slice = c->one->shape.h * c->one->shape.w;
-    const uint8_t *labels = c->one->labels + z * slice;
-    for (int64_t i = 0; i < slice; i++)
-        count_voxel(c, predicted[i], labels[i]);
+    const rvx_case *one = c->one;
+    for (int64_t y = 0; y < one->shape.h; y++)
+        for (int64_t x = 0; x < one->shape.w; x++)
+            count_voxel(c, *predicted++, one->labels[rvx__case_voxel(one, z, y, x)]);
     return RVX_OK;
 }
 
 static rvx_status count_case(counting *c, rvx_inference *inference, rvx_poll poll, void *context,
                              rvx_error *error)
 {
-    const rvx_case *one = c->one;
-    const int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    const rvx_slices image = rvx__case_slices(c->one);
+    const int64_t size[3] = {c->one->shape.d, c->one->shape.h, c->one->shape.w};
     if (!rvx__inference_gives_labels(inference))
-        return rvx__inference_run(inference, one->image, size, count_slices, c, poll, context,
-                                  error);
-    rvx__inference_fill(inference, one->image, size);
+        return rvx__inference_run(inference, &image, size, count_slices, c, poll, context, error);
+    rvx_status status = rvx__inference_fill(inference, &image, size, error);
+    if (status != RVX_OK)
+        return status;
     return rvx__inference_labels(inference, size, count_labels, c, poll, context, error);
 }
 
 rvx_status rvx__validate(rvx_validation *validation, rvx_inference *inference,
-                         const rvx_recipe *recipe, const rvx_case *cases, int64_t case_count,
+                         const rvx_recipe *recipe, rvx_case *cases, int64_t case_count,
                          rvx_poll poll, void *context, rvx_error *error)
 {
     int classes = (int)recipe->network.classes;

@@ -15,7 +15,7 @@ typedef struct rvx_validation {
 /* On the network's grid. Cases are no larger than the patch where the inference gives labels.
  * `poll` may stop it; it counts in cases. */
 rvx_status rvx__validate(rvx_validation *validation, rvx_inference *inference,
-                         const rvx_recipe *recipe, const rvx_case *cases, int64_t case_count,
+                         const rvx_recipe *recipe, rvx_case *cases, int64_t case_count,
                          rvx_poll poll, void *context, rvx_error *error);
 
 /* The class of the largest logit; ties go to the lower class. */

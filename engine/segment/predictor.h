@@ -1,14 +1,14 @@
 /* Segmentation of cases with a trained network. Owns: the way from a model file to label maps:
  * network, tiles, resampling of the logits back to the input's grid, files. Invariant: the result
- * lies on exactly the input's grid; logits of the whole volume never exist; a file appears whole or
- * not at all. */
+ * lies on exactly the input's grid; neither image nor logits of the whole volume ever exist; a file
+ * appears whole or not at all. */
 #ifndef RVX_PREDICTOR_H
 #define RVX_PREDICTOR_H
 
 #include "engine/run/infer.h"
 #include "engine/run/recipe.h"
 #include "engine/run/safetensors.h"
-#include "engine/volume/preprocess.h"
+#include "engine/volume/case_reader.h"
 
 typedef struct rvx_predictor rvx_predictor;
 
@@ -30,7 +30,9 @@ rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *fil
                                  const rvx_predictor_options *options, rvx_error *error);
 void rvx__predictor_free(rvx_predictor *predictor);
 
-/* Bytes that a case on such grids takes beyond the image: plans, allocates nothing lasting. */
+/* Bytes that a case on such grids takes, reading included: the network's arena; for cases of more
+ * than one tile patch depth x height x width x (channels + classes) floats; a few slices. Plans,
+ * allocates nothing lasting. */
 rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const rvx_grid_map *map,
                                 rvx_error *error);
 
@@ -40,9 +42,9 @@ typedef rvx_status (*rvx_label_sink)(void *context, const uint8_t *labels,
                                      const float *probabilities, int64_t z_first, int64_t z_count,
                                      rvx_error *error);
 
-/* A case that fits one tile and keeps its grid, without mirroring and probabilities, is segmented
- * without logits, and its image is freed (NULL) as soon as the network has read it. */
-rvx_status rvx__predictor_run(rvx_predictor *predictor, rvx_case *one, bool probabilities,
+/* Reads the case once, slice by slice. One that fits one tile and keeps its grid, without mirroring
+ * and probabilities, is segmented without logits. */
+rvx_status rvx__predictor_run(rvx_predictor *predictor, rvx_case_reader *one, bool probabilities,
                               rvx_label_sink sink, void *sink_context, rvx_poll poll,
                               void *poll_context, rvx_error *error);
 
@@ -56,8 +58,8 @@ rvx_status rvx__predictor_path(char out[RVX_PATH_BYTES], const rvx_recipe *recip
 
 /* Runs (see rvx__predictor_run) and writes FOLDER/NAME + ending, and with `probabilities`
  * FOLDER/NAME_prob_<label> + ending (uint8, 255 = 1) for every class but the background. */
-rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe, rvx_case *one,
-                                const char *folder, bool probabilities, rvx_poll poll,
-                                void *poll_context, rvx_error *error);
+rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe,
+                                rvx_case_reader *one, const char *folder, bool probabilities,
+                                rvx_poll poll, void *poll_context, rvx_error *error);
 
 #endif

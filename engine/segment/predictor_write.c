@@ -44,27 +44,30 @@ rvx_status rvx__predictor_path(char out[RVX_PATH_BYTES], const rvx_recipe *recip
     return rvx__path_join(out, folder, file, error);
 }
 
-static rvx_status open_file(rvx_volume_writer **writer, const rvx_case *one, const char *folder,
-                            const char *label, const rvx_recipe *recipe, rvx_error *error)
+static rvx_status open_file(rvx_volume_writer **writer, const rvx_case_reader *one,
+                            const char *folder, const char *label, const rvx_recipe *recipe,
+                            rvx_error *error)
 {
     char path[RVX_PATH_BYTES];
     rvx_segments segments = {0};
     rvx_status status = RVX_OK;
-    RVX_TRY(rvx__predictor_path(path, recipe, one->identifier, folder, label, error));
+    const rvx_volume_info *info = rvx__case_reader_info(one);
+    RVX_TRY(rvx__predictor_path(path, recipe, rvx__case_reader_name(one), folder, label, error));
     for (int64_t k = 1; k < recipe->network.classes && !label; k++)
         RVX_TRY(rvx__segments_add(&segments, recipe->labels[k], k, error));
-    status = rvx__volume_writer_create_segments(writer, path, &one->info.geometry, RVX_VOXEL_U8,
-                                                &one->info, label ? NULL : &segments, error);
+    status = rvx__volume_writer_create_segments(writer, path, &info->geometry, RVX_VOXEL_U8, info,
+                                                label ? NULL : &segments, error);
 cleanup:
     rvx__segments_free(&segments);
     return status;
 }
 
-static rvx_status open_files(label_files *files, const rvx_case *one, const char *folder,
+static rvx_status open_files(label_files *files, const rvx_case_reader *one, const char *folder,
                              const rvx_recipe *recipe, bool probabilities, rvx_error *error)
 {
     files->classes = (int)recipe->network.classes;
-    files->voxels = one->info.geometry.size[0] * one->info.geometry.size[1];
+    const int64_t *size = rvx__case_reader_info(one)->geometry.size;
+    files->voxels = size[0] * size[1];
     files->slice = malloc((size_t)files->voxels);
     if (!files->slice)
         return rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory");
@@ -74,9 +77,9 @@ static rvx_status open_files(label_files *files, const rvx_case *one, const char
     return status;
 }
 
-rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe, rvx_case *one,
-                                const char *folder, bool probabilities, rvx_poll poll,
-                                void *poll_context, rvx_error *error)
+rvx_status rvx__predictor_write(rvx_predictor *predictor, const rvx_recipe *recipe,
+                                rvx_case_reader *one, const char *folder, bool probabilities,
+                                rvx_poll poll, void *poll_context, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     label_files files = {0};

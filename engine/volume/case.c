@@ -1,11 +1,10 @@
-/* One case in memory. Owns: the order load, check, normalise, resample; and where its classes are.
- * Memory at the worst moment: the image on both grids, where they differ. */
-#include "engine/volume/dataset.h"
-#include "engine/volume/preprocess.h"
+/* One case in memory. Owns: the arrays, and where the classes are. */
+#include "engine/volume/case_reader.h"
 #include "kernels/random.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { SLAB_VOXELS = 1 << 20 };
 
@@ -16,12 +15,18 @@ void rvx__case_free(rvx_case *one)
 {
     if (!one)
         return;
-    for (int i = 0; one->locations && i < one->class_count; i++)
+    for (int i = 0; one->locations && !one->mapped && i < one->class_count; i++)
         free(one->locations[i].voxels);
+    for (int a = 0; a < 3; a++)
+        free(one->along[a]);
     free(one->locations);
     free(one->identifier);
-    free(one->image);
-    free(one->labels);
+    if (one->mapped)
+        munmap(one->mapped, (size_t)one->mapped_bytes);
+    else {
+        free(one->image);
+        free(one->labels);
+    }
     memset(one, 0, sizeof *one);
 }
 
@@ -29,6 +34,12 @@ static rvx_status no_memory(const char *what, int64_t bytes, rvx_error *error)
 {
     return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for %s (%lld bytes)", what,
                      (long long)bytes);
+}
+
+static int64_t slab_slices(const int64_t size[3])
+{
+    int64_t slice = size[0] * size[1], count = slice < SLAB_VOXELS ? SLAB_VOXELS / slice : 1;
+    return count < size[2] ? count : size[2];
 }
 
 /* ---- Where the classes are --------------------------------------------------------------------
@@ -70,6 +81,7 @@ static void cursor_settle(cursor *c, const rvx_class_locations *l, int label)
                                       : INT64_MAX;
 }
 
+/* `labels` is the slice that begins at voxel `first`. */
 static void slice_pick(rvx_class_locations *locations, int class_count, const int64_t *ranks,
                        const uint8_t *labels, int64_t first, int64_t slice)
 {
@@ -82,7 +94,7 @@ static void slice_pick(rvx_class_locations *locations, int class_count, const in
         cursor_settle(&cursors[label], l, label);
     }
     for (int64_t i = 0; i < slice; i++) {
-        int label = labels[first + i];
+        int label = labels[i];
         if (label >= class_count)
             continue;
         cursor *c = &cursors[label];
@@ -93,22 +105,13 @@ static void slice_pick(rvx_class_locations *locations, int class_count, const in
     }
 }
 
-rvx_status rvx__class_locations_find(rvx_class_locations *locations, int class_count,
-                                     const uint8_t *labels, const int64_t size[3], rvx_error *error)
+/* From voxels by slice and label to those in all slices before, and room for the picks. */
+static rvx_status picks_plan(rvx_class_locations *locations, int class_count, int64_t *ranks,
+                             int64_t slices, rvx_error *error)
 {
-    const int64_t slice = size[0] * size[1];
-    /* By slice and label: voxels, then those in all slices before. */
-    int64_t *ranks = calloc((size_t)size[2] * 256, sizeof *ranks);
-    rvx_status status = RVX_OK;
-    if (!ranks)
-        return no_memory("class counts", size[2] * 256 * 8, error);
-#pragma omp parallel for schedule(static)
-    for (int64_t z = 0; z < size[2]; z++)
-        for (int64_t i = 0; i < slice; i++)
-            ranks[z * 256 + labels[z * slice + i]]++;
     for (int label = 0; label < class_count; label++) {
         int64_t before = 0;
-        for (int64_t z = 0; z < size[2]; z++) {
+        for (int64_t z = 0; z < slices; z++) {
             int64_t here = ranks[z * 256 + label];
             ranks[z * 256 + label] = before;
             before += here;
@@ -117,140 +120,134 @@ rvx_status rvx__class_locations_find(rvx_class_locations *locations, int class_c
         l->voxel_count = before;
         l->count = before < RVX_LOCATIONS_MAX ? before : RVX_LOCATIONS_MAX;
         l->voxels = malloc((size_t)(l->count + 1) * sizeof *l->voxels);
-        if (!l->voxels) {
-            status = no_memory("class locations", l->count * 8, error);
-            goto cleanup;
-        }
+        if (!l->voxels)
+            return no_memory("class locations", l->count * 8, error);
     }
+    return RVX_OK;
+}
+
+rvx_status rvx__class_locations_find(rvx_class_locations *locations, int class_count,
+                                     const rvx_label_slices *labels, const int64_t size[3],
+                                     rvx_error *error)
+{
+    const int64_t slice = size[0] * size[1], slab = slab_slices(size);
+    /* By slice and label: voxels, then those in all slices before. */
+    int64_t *ranks = calloc((size_t)size[2] * 256, sizeof *ranks);
+    uint8_t *voxels = malloc((size_t)(slab * slice));
+    rvx_status status = RVX_OK;
+    if (!ranks || !voxels) {
+        status = no_memory("class counts", size[2] * 256 * 8 + slab * slice, error);
+        goto cleanup;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t z = 0; z < size[2]; z += slab) {
+            int64_t count = size[2] - z < slab ? size[2] - z : slab;
+            RVX_TRY(labels->read(labels->context, voxels, z, count, error));
 #pragma omp parallel for schedule(static)
-    for (int64_t z = 0; z < size[2]; z++)
-        slice_pick(locations, class_count, ranks + z * 256, labels, z * slice, slice);
+            for (int64_t k = 0; k < count; k++) {
+                int64_t *rank = ranks + (z + k) * 256;
+                if (pass == 1)
+                    slice_pick(locations, class_count, rank, voxels + k * slice, (z + k) * slice,
+                               slice);
+                for (int64_t i = 0; i < slice && pass == 0; i++)
+                    rank[voxels[k * slice + i]]++;
+            }
+        }
+        if (pass == 0)
+            RVX_TRY(picks_plan(locations, class_count, ranks, size[2], error));
+    }
 cleanup:
     free(ranks);
+    free(voxels);
     return status;
 }
 
 /* ---- Loading ----------------------------------------------------------------------------------
  */
 
-/* Scatters one channel into [z][y][x][channels]. */
-static rvx_status channel_read(float *image, rvx_volume_reader *reader, int channel, int channels,
-                               rvx_error *error)
+bool rvx__case_rows(rvx_case *one)
 {
-    const rvx_geometry *g = &rvx__volume_reader_info(reader)->geometry;
-    const int64_t slice = g->size[0] * g->size[1];
-    if (channels == 1)
-        return rvx__volume_reader_slab_f32(reader, image, 0, g->size[2], error);
-    const int64_t slab = slice < SLAB_VOXELS ? SLAB_VOXELS / slice : 1;
-    float *voxels = malloc((size_t)(slab * slice) * sizeof *voxels);
-    if (!voxels)
-        return no_memory("a slab", slab * slice * 4, error);
-    rvx_status status = RVX_OK;
-    for (int64_t z = 0; status == RVX_OK && z < g->size[2]; z += slab) {
-        int64_t count = g->size[2] - z < slab ? g->size[2] - z : slab;
-        status = rvx__volume_reader_slab_f32(reader, voxels, z, count, error);
-        float *to = image + z * slice * channels + channel;
-        for (int64_t i = 0; status == RVX_OK && i < count * slice; i++)
-            to[i * channels] = voxels[i];
+    const int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    const int64_t step[3] = {size[1] * size[2], size[2], 1};
+    for (int a = 0; a < 3; a++) {
+        one->along[a] = malloc((size_t)size[a] * sizeof *one->along[a]);
+        for (int64_t i = 0; one->along[a] && i < size[a]; i++)
+            one->along[a][i] = i * step[a];
     }
-    free(voxels);
-    return status;
+    return one->along[0] && one->along[1] && one->along[2];
 }
 
-static rvx_status image_load(rvx_case *one, rvx_volume_reader *const *readers,
-                             const rvx_case_recipe *recipe, rvx_error *error)
+static rvx_status slices_copy(void *context, float *out, int64_t z_first, int64_t z_count,
+                              rvx_error *error)
 {
-    const int channels = recipe->channel_count;
-    const int64_t voxels = rvx__geometry_voxels(&one->info.geometry);
-    const int64_t bytes = voxels * channels * (int64_t)sizeof(float);
-    one->image = malloc((size_t)bytes);
-    if (!one->image)
-        return no_memory("the image", bytes, error);
-    for (int c = 0; c < channels; c++) {
-        rvx_status status = channel_read(one->image, readers[c], c, channels, error);
-        if (status != RVX_OK)
-            return status;
-        rvx_intensity_map map =
-            rvx__intensity_map_find(&recipe->channels[c], one->image + c, voxels, channels);
-        rvx__intensity_map_apply(one->image + c, voxels, channels, &map);
-    }
+    (void)error;
+    const rvx_case *one = context;
+    const rvx_shape s = one->shape;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t z = 0; z < z_count; z++)
+        for (int64_t y = 0; y < s.h; y++)
+            for (int64_t x = 0; x < s.w; x++)
+                memcpy(out + ((z * s.h + y) * s.w + x) * s.c,
+                       one->image + rvx__case_voxel(one, z_first + z, y, x) * s.c,
+                       (size_t)s.c * sizeof *out);
     return RVX_OK;
 }
 
-/* Moves image and labels to the network's grid, where it is another one. */
-static rvx_status case_resample(rvx_case *one, rvx_error *error)
+rvx_slices rvx__case_slices(rvx_case *one) { return (rvx_slices){slices_copy, one}; }
+
+static rvx_status rows_read(void *context, uint8_t *out, int64_t z_first, int64_t z_count,
+                            rvx_error *error)
 {
-    const int64_t *from = one->map.file_size, *to = one->map.network_size;
-    if (memcmp(from, to, 3 * sizeof *from) == 0)
-        return RVX_OK;
-    const int64_t voxels = to[0] * to[1] * to[2];
-    const int64_t bytes = voxels * one->shape.c * (int64_t)sizeof(float);
-    float *image = malloc((size_t)bytes);
-    if (!image)
-        return no_memory("the resampled image", bytes, error);
-    rvx__resample_linear(image, to, one->image, from, one->shape.c);
-    free(one->image);
-    one->image = image;
+    (void)error;
+    const rvx_case *one = context;
+    const int64_t slice = one->shape.h * one->shape.w;
+    memcpy(out, one->labels + z_first * slice, (size_t)(z_count * slice));
+    return RVX_OK;
+}
+
+static rvx_status labels_load(rvx_case *one, rvx_case_reader *reader, int class_count,
+                              rvx_error *error)
+{
+    const int64_t voxels = rvx__shape_voxels(one->shape);
+    one->labels = malloc((size_t)voxels);
     if (!one->labels)
-        return RVX_OK;
-    uint8_t *labels = malloc((size_t)voxels);
-    if (!labels)
-        return no_memory("the resampled labels", voxels, error);
-    rvx__resample_nearest(labels, to, one->labels, from);
-    free(one->labels);
-    one->labels = labels;
-    return RVX_OK;
+        return no_memory("the labels", voxels, error);
+    rvx_status status = rvx__case_reader_labels(reader, one->labels, 0, one->shape.d, error);
+    if (status != RVX_OK)
+        return status;
+    one->class_count = class_count;
+    one->locations = calloc((size_t)class_count, sizeof *one->locations);
+    if (!one->locations)
+        return no_memory("class locations", class_count, error);
+    return rvx__class_locations_find(one->locations, class_count,
+                                     &(rvx_label_slices){rows_read, one}, one->map.network_size,
+                                     error);
 }
 
 rvx_status rvx__case_load(rvx_case *out, const char *identifier, const char *const *image_paths,
                           const char *label_path, const rvx_case_recipe *recipe, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    rvx_volume_reader *labels = NULL;
-    rvx_volume_reader **readers = calloc((size_t)recipe->channel_count, sizeof *readers);
+    rvx_case_reader *reader = NULL;
     memset(out, 0, sizeof *out);
+    RVX_TRY(rvx__case_reader_open(&reader, identifier, image_paths, label_path, recipe, error));
+    out->info = *rvx__case_reader_info(reader);
+    out->map = *rvx__case_reader_map(reader);
+    out->shape = rvx__case_reader_shape(reader);
     out->identifier = strdup(identifier);
-    if (!readers || !out->identifier) {
-        status = rvx__fail(error, RVX_ERROR_MEMORY, "out of memory");
+    const int64_t bytes = rvx__shape_count(out->shape) * (int64_t)sizeof(float);
+    out->image = malloc((size_t)bytes);
+    if (!out->image || !out->identifier || !rvx__case_rows(out)) {
+        status = no_memory("the image", bytes, error);
+        rvx__fail_context(error, "case %s", identifier);
         goto cleanup;
     }
-    RVX_TRY(rvx__case_files_open(readers, &labels, image_paths, recipe->channel_count, label_path,
-                                 error));
-    out->info = *rvx__volume_reader_info(readers[0]);
-    const rvx_geometry *g = &out->info.geometry;
-    RVX_TRY(rvx__grid_map_make(&out->map, g, recipe->spacing, image_paths[0], error));
-    const int64_t *to = out->map.network_size;
-    out->shape = (rvx_shape){1, to[2], to[1], to[0], recipe->channel_count};
-    RVX_TRY(image_load(out, readers, recipe, error));
-    if (labels) {
-        out->labels = malloc((size_t)rvx__geometry_voxels(g));
-        if (!out->labels) {
-            status = no_memory("the labels", rvx__geometry_voxels(g), error);
-            goto cleanup;
-        }
-        RVX_TRY(rvx__volume_reader_slab_labels(labels, out->labels, 0, g->size[2], error));
-        RVX_TRY(rvx__labels_check(out->labels, g, 0, g->size[2], recipe->class_count,
-                                  recipe->ignore_label, label_path, error));
-    }
-    RVX_TRY(case_resample(out, error));
-    if (labels) {
-        out->class_count = recipe->class_count;
-        out->locations = calloc((size_t)recipe->class_count, sizeof *out->locations);
-        if (!out->locations) {
-            status = rvx__fail(error, RVX_ERROR_MEMORY, "out of memory");
-            goto cleanup;
-        }
-        RVX_TRY(
-            rvx__class_locations_find(out->locations, recipe->class_count, out->labels, to, error));
-    }
+    RVX_TRY(rvx__case_reader_image(reader, out->image, 0, out->shape.d, error));
+    if (label_path)
+        RVX_TRY(labels_load(out, reader, recipe->class_count, error));
 cleanup:
-    for (int c = 0; readers && c < recipe->channel_count; c++)
-        rvx__volume_reader_close(readers[c]);
-    rvx__volume_reader_close(labels);
-    free(readers);
-    if (status != RVX_OK) {
-        rvx__fail_context(error, "case %s", identifier);
+    rvx__case_reader_close(reader);
+    if (status != RVX_OK)
         rvx__case_free(out);
-    }
     return status;
 }

@@ -1,5 +1,4 @@
-/* Intensity normalisation. Owns: the four schemes. Invariant: sums run over fixed pieces of voxels
- * and are combined in piece order, in double. */
+/* Intensity normalisation. Owns: the four schemes. */
 #include "engine/volume/preprocess.h"
 
 #include <float.h>
@@ -7,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-/* Pieces are cut by the voxel count alone. */
-enum { PIECE_COUNT = 256 };
 
 /* nnU-Net's guard against constant images. */
 #define DEVIATION_LEAST 1e-8
@@ -47,57 +43,18 @@ rvx_normalization rvx__normalization_of_channel(const char *channel_name)
     return RVX_NORMALIZATION_ZSCORE;
 }
 
-typedef struct moments {
-    double sum, least, greatest;
-    int64_t count;
-} moments;
-
-/* Sum of (v - centre)^power over the pieces, with range and count. */
-static moments moments_find(const float *voxels, int64_t count, int64_t pitch, bool nonzero_only,
-                            double centre, int power)
-{
-    moments pieces[PIECE_COUNT];
-#pragma omp parallel for schedule(static)
-    for (int p = 0; p < PIECE_COUNT; p++) {
-        moments m = {0, DBL_MAX, -DBL_MAX, 0};
-        int64_t last = (int64_t)((__int128)count * (p + 1) / PIECE_COUNT);
-        for (int64_t i = (int64_t)((__int128)count * p / PIECE_COUNT); i < last; i++) {
-            double v = voxels[i * pitch];
-            if (nonzero_only && v == 0)
-                continue;
-            m.least = v < m.least ? v : m.least;
-            m.greatest = v > m.greatest ? v : m.greatest;
-            m.sum += power == 1 ? v - centre : (v - centre) * (v - centre);
-            m.count++;
-        }
-        pieces[p] = m;
-    }
-    moments total = pieces[0];
-    for (int p = 1; p < PIECE_COUNT; p++) {
-        total.sum += pieces[p].sum;
-        total.least = fmin(total.least, pieces[p].least);
-        total.greatest = fmax(total.greatest, pieces[p].greatest);
-        total.count += pieces[p].count;
-    }
-    return total;
-}
-
-rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
-                                          int64_t voxel_count, int64_t pitch)
+rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
+                                          const rvx_moments *nonzero, int64_t zeros)
 {
     rvx_intensity_map map = {-FLT_MAX, FLT_MAX, 0, 1};
-    moments m;
-    double mean, deviation;
+    rvx_moments m = rvx__moments_with_zeros(nonzero, zeros);
     switch (recipe->normalization) {
     case RVX_NORMALIZATION_ZSCORE:
-        m = moments_find(voxels, voxel_count, pitch, recipe->nonzero_only, 0, 1);
+        m = recipe->nonzero_only ? *nonzero : m;
         if (m.count == 0) /* nothing but zeros */
             break;
-        mean = m.sum / (double)m.count;
-        m = moments_find(voxels, voxel_count, pitch, recipe->nonzero_only, mean, 2);
-        deviation = sqrt(m.sum / (double)m.count);
-        map.shift = (float)mean;
-        map.scale = (float)(1 / fmax(deviation, DEVIATION_LEAST));
+        map.shift = (float)m.mean;
+        map.scale = (float)(1 / fmax(sqrt(m.squares / (double)m.count), DEVIATION_LEAST));
         break;
     case RVX_NORMALIZATION_CT:
         map.low = (float)recipe->low;
@@ -106,7 +63,6 @@ rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, cons
         map.scale = (float)(1 / fmax(recipe->std, DEVIATION_LEAST));
         break;
     case RVX_NORMALIZATION_RESCALE:
-        m = moments_find(voxels, voxel_count, pitch, false, 0, 1);
         map.shift = (float)m.least;
         map.scale = (float)(1 / fmax(m.greatest - m.least, DEVIATION_LEAST));
         break;
@@ -114,6 +70,17 @@ rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, cons
         break;
     }
     return map;
+}
+
+rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
+                                          int64_t voxel_count, int64_t pitch)
+{
+    rvx_statistics statistics;
+    rvx__statistics_start(&statistics);
+    rvx__statistics_add(&statistics, voxels, voxel_count, pitch);
+    rvx__statistics_end(&statistics);
+    return rvx__intensity_map_make(recipe, &statistics.nonzero,
+                                   voxel_count - statistics.nonzero.count);
 }
 
 void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,

@@ -7,12 +7,12 @@
  * outside, `nonzero_only` takes the statistics there but maps all voxels: an anechoic cyst then
  * stays darker than tissue.
  *
- * Resampling: image trilinear, labels nearest. Centres are aligned as in skimage's and nnU-Net's
- * resize: voxel i of the new grid reads the old one at (i + 0.5) * old / new - 0.5, edges clamped.
- */
+ * Resampling: resample.h, by the recipe's rules. */
 #ifndef RVX_PREPROCESS_H
 #define RVX_PREPROCESS_H
 
+#include "engine/volume/resample.h"
+#include "engine/volume/statistics.h"
 #include "engine/volume/volume.h"
 #include "kernels/tensor.h"
 
@@ -46,24 +46,27 @@ typedef struct rvx_intensity_map {
     float low, high, shift, scale;
 } rvx_intensity_map;
 
-/* The map for one channel of `voxel_count` voxels, `pitch` floats apart. Every value is finite. */
+/* The map for one channel, from the statistics of its voxels: those that are not 0, and how many
+ * are. Every value is finite. */
+rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
+                                          const rvx_moments *nonzero, int64_t zeros);
+/* The same for voxels in memory: one channel of `voxel_count` voxels, `pitch` floats apart. */
 rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
                                           int64_t voxel_count, int64_t pitch);
 void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,
                               const rvx_intensity_map *map);
 
-/* ---- Resampling -------------------------------------------------------------------------------
- * Sizes are x, y, z. `in` is [z][y][x][channels]. */
-void rvx__resample_linear(float *out, const int64_t out_size[3], const float *in,
-                          const int64_t in_size[3], int64_t channels);
-void rvx__resample_nearest(uint8_t *out, const int64_t out_size[3], const uint8_t *in,
-                           const int64_t in_size[3]);
-
+/* ---- Grids ------------------------------------------------------------------------------------
+ */
 /* From a file's grid to the network's. Voxel i of the file lies at i * scale + offset on the
  * network's grid: what a prediction needs on its way back. */
 typedef struct rvx_grid_map {
     int64_t file_size[3], network_size[3];
     double scale[3], offset[3];
+    /* The axis that is resampled by itself, by the nearest slice, as nnU-Net does where one axis
+     * has more than three times the spacing of another (in the file, else at the target) and no
+     * other shares it; -1: none. */
+    int separate_axis;
 } rvx_grid_map;
 
 /* Target spacing in mm, 0: keep. An axis within 1 % of its target keeps its size; another takes
@@ -87,30 +90,48 @@ typedef struct rvx_case_recipe {
     int channel_count;
     const rvx_channel_recipe *channels;
     double spacing[3]; /* x, y, z in mm; 0: that of the file */
-    int class_count;   /* labels are 0 .. class_count - 1 */
-    int ignore_label;  /* -1: none */
+    rvx_resampling image_rule, label_rule;
+    int class_count;  /* labels are 0 .. class_count - 1 */
+    int ignore_label; /* -1: none */
 } rvx_case_recipe;
+
+/* The rule of each axis. */
+void rvx__resampling_rules(rvx_resampling rules[3], rvx_resampling rule, const rvx_grid_map *map);
 
 typedef struct rvx_case {
     char *identifier;
     rvx_volume_info info; /* of the first channel's file: what a prediction repeats */
     rvx_grid_map map;
-    rvx_shape shape; /* n = 1, d = z, h = y, w = x, c = channels, on the network's grid */
-    float *image;    /* [z][y][x][c], normalised */
-    uint8_t *labels; /* [z][y][x]; NULL where the case has none */
+    rvx_shape shape;   /* n = 1, d = z, h = y, w = x, c = channels, on the network's grid */
+    float *image;      /* normalised; voxel (z, y, x) is element along[0][z] + along[1][y] + */
+    uint8_t *labels;   /* along[2][x] (times c); labels: NULL where the case has none */
+    int64_t *along[3]; /* d, h, w: so that voxels may lie in rows or in chunks */
     int class_count;
     rvx_class_locations *locations; /* by class; NULL without labels */
+    void *mapped; /* the file that image, labels and voxels of locations lie in (cache.h); NULL */
+    int64_t mapped_bytes;
 } rvx_case;
 
-/* Loads, checks (one grid, finite voxels, labels that have a name), normalises and resamples.
- * `label_path` may be NULL. Free with rvx__case_free, also after a failure. */
+/* Loads, checks (one grid, finite voxels, labels that have a name), normalises and resamples, all
+ * by rvx_case_reader (case_reader.h). `label_path` may be NULL. Free with rvx__case_free, also
+ * after a failure. */
 rvx_status rvx__case_load(rvx_case *out, const char *identifier, const char *const *image_paths,
                           const char *label_path, const rvx_case_recipe *recipe, rvx_error *error);
 void rvx__case_free(rvx_case *one); /* NULL and zeroed are legal */
 
-/* Fills locations[0 .. class_count - 1] from labels [z][y][x]; the caller frees each `voxels`. */
+/* Fills `along` for voxels in rows, [z][y][x]; false where memory is short. */
+bool rvx__case_rows(rvx_case *one);
+static inline int64_t rvx__case_voxel(const rvx_case *one, int64_t z, int64_t y, int64_t x)
+{
+    return one->along[0][z] + one->along[1][y] + one->along[2][x];
+}
+/* The image of a case in memory or in a cache. The case must outlive it. */
+rvx_slices rvx__case_slices(rvx_case *one);
+
+/* Fills locations[0 .. class_count - 1] from label slices of `size` (x, y, z), which are read
+ * twice; the caller frees each `voxels`. */
 rvx_status rvx__class_locations_find(rvx_class_locations *locations, int class_count,
-                                     const uint8_t *labels, const int64_t size[3],
+                                     const rvx_label_slices *labels, const int64_t size[3],
                                      rvx_error *error);
 
 /* Rank k of `pick_count` ranks among `count`, ascending, one drawn from each of pick_count equal

@@ -72,6 +72,8 @@ int main(void)
     rvx_case one = {.shape = {1, EDGE, EDGE, EDGE, CHANNELS}};
     one.image = malloc((size_t)voxels * sizeof *one.image);
     one.labels = malloc((size_t)voxels);
+    if (!rvx__case_rows(&one))
+        return 1;
     for (int64_t i = 0; i < voxels; i++) {
         one.image[i] = sinf((float)(i % EDGE) * 0.3f) + (float)(i * 7919 % 1009) / 1009;
         one.labels[i] = (uint8_t)(i / EDGE % EDGE / 60);
@@ -107,7 +109,6 @@ int main(void)
     drawn *const all[] = {&ahead, &ahead_bf16, &own, &lent, &lent_bf16};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         release(all[i]);
-    free(one.image);
-    free(one.labels);
+    rvx__case_free(&one);
     return tap_done();
 }

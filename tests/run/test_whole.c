@@ -1,34 +1,18 @@
 /* Training on a whole volume takes the arena of the step, the case once, and little more: nothing
  * around the network holds the volume a second time. Segmenting it takes the arena alone: logits
- * never exist, and the image is gone before the network runs. Measured by what the system says of
- * a process that did it. */
+ * never exist, and the image goes slice by slice into the network. Measured by what the system says
+ * of a process that did it. */
 #include "bindings/c/facade.h"
 #include "bindings/c/model_file.h"
 #include "engine/base/file.h"
 #include "engine/run/train_plan.h"
 #include "models/models.h"
+#include "run/peak.h"
 #include "tap.h"
 
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { X = 192, Y = 192, Z = 160, REST_BYTES = 32 << 20 };
-
-/* Runs `work` in a process of its own; returns the most memory that it ever held, or -1. */
-static int64_t peak_of(int (*work)(const char *folder), const char *folder)
-{
-    struct rusage usage;
-    int status = 0;
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0)
-        _exit(work(folder));
-    if (child < 0 || wait4(child, &status, 0, &usage) != child || status != 0)
-        return -1;
-    return (int64_t)usage.ru_maxrss * 1024;
-}
 
 static int failed(const rvx_error *error)
 {

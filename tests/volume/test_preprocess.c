@@ -75,47 +75,6 @@ static void test_maps(void)
     TAP_OK(same[0] == 3.25f && same[1] == -1e30f);
 }
 
-/* 2 -> 4 along one axis: centres at -0.25, 0.25, 0.75, 1.25, clamped. */
-static void test_resample(void)
-{
-    const float in[4] = {0, 10, 4, 20}; /* two channels: 0 4, 10 20 */
-    const int64_t two[3] = {2, 1, 1}, four[3] = {4, 1, 1}, one[3] = {1, 1, 1};
-    float out[8];
-    rvx__resample_linear(out, four, in, two, 2);
-    TAP_OK(out[0] == 0 && out[2] == 1 && out[4] == 3 && out[6] == 4);
-    TAP_OK(out[1] == 10 && out[3] == 12.5f && out[5] == 17.5f && out[7] == 20);
-    rvx__resample_linear(out, one, in, two, 2);
-    TAP_OK(out[0] == 2 && out[1] == 15);
-    rvx__resample_linear(out, four, in, one, 2);
-    TAP_OK(out[0] == 0 && out[6] == 0 && out[7] == 10);
-    const uint8_t labels[5] = {1, 2, 3, 4, 5};
-    const int64_t five[3] = {5, 1, 1}, three[3] = {3, 1, 1};
-    uint8_t picked[5];
-    rvx__resample_nearest(picked, three, labels, five); /* centres 0.33, 2, 3.67 */
-    TAP_OK(picked[0] == 1 && picked[1] == 3 && picked[2] == 5);
-    rvx__resample_nearest(picked, five, labels, three);
-    TAP_OK(picked[0] == 1 && picked[1] == 1 && picked[2] == 2 && picked[3] == 3 && picked[4] == 3);
-    /* Every axis alike: a permuted volume gives permuted results. */
-    enum { N = 7 * 5 * 3 };
-    const int64_t size[3] = {7, 5, 3}, turned[3] = {3, 7, 5};
-    const int64_t to[3] = {9, 4, 6}, turned_to[3] = {6, 9, 4};
-    float a[N], b[N], a_out[9 * 4 * 6], b_out[9 * 4 * 6];
-    for (int64_t z = 0; z < 3; z++)
-        for (int64_t y = 0; y < 5; y++)
-            for (int64_t x = 0; x < 7; x++)
-                a[(z * 5 + y) * 7 + x] = b[(y * 7 + x) * 3 + z] = (float)(x * x + 3 * y - z * z);
-    rvx__resample_linear(a_out, to, a, size, 1);
-    rvx__resample_linear(b_out, turned_to, b, turned, 1);
-    double worst = 0;
-    for (int64_t z = 0; z < 6; z++)
-        for (int64_t y = 0; y < 4; y++)
-            for (int64_t x = 0; x < 9; x++)
-                worst = fmax(
-                    worst, (double)fabsf(a_out[(z * 4 + y) * 9 + x] - b_out[(y * 9 + x) * 6 + z]));
-    /* Three roundings of values up to 48. */
-    tap_ok(worst <= 3 * 48 * 0x1p-24 * 2, "axes are alike: %g", worst);
-}
-
 static void test_grid_map(void)
 {
     rvx_error error = {0};
@@ -144,17 +103,32 @@ static void labels_fill(uint8_t *labels, int64_t count)
     }
 }
 
+static const uint8_t *located; /* labels of test_locations, rows of its size */
+enum { LOCATED_X = 61, LOCATED_Y = 47, LOCATED_Z = 53 };
+
+static rvx_status located_read(void *context, uint8_t *out, int64_t z_first, int64_t z_count,
+                               rvx_error *error)
+{
+    (void)context, (void)error;
+    const int64_t slice = LOCATED_X * LOCATED_Y;
+    memcpy(out, located + z_first * slice, (size_t)(z_count * slice));
+    return RVX_OK;
+}
+
 static void test_locations(void)
 {
-    const int64_t size[3] = {61, 47, 53}, count = 61 * 47 * 53;
+    const int64_t size[3] = {LOCATED_X, LOCATED_Y, LOCATED_Z};
+    const int64_t count = LOCATED_X * LOCATED_Y * LOCATED_Z;
+    const rvx_label_slices slices = {located_read, NULL};
     rvx_error error = {0};
     rvx_class_locations found[4] = {{0}};
     uint8_t *labels = malloc((size_t)count);
     int64_t expected[5] = {0};
     labels_fill(labels, count);
+    located = labels;
     for (int64_t i = 0; i < count; i++)
         expected[labels[i]]++;
-    TAP_OK(rvx__class_locations_find(found, 4, labels, size, &error) == RVX_OK);
+    TAP_OK(rvx__class_locations_find(found, 4, &slices, size, &error) == RVX_OK);
     for (int label = 0; label < 4; label++) {
         const rvx_class_locations *l = &found[label];
         int wrong =
@@ -170,7 +144,7 @@ static void test_locations(void)
     for (int threads = 1; threads <= 5; threads += 2) {
         rvx_class_locations again[4] = {{0}};
         omp_set_num_threads(threads);
-        rvx__class_locations_find(again, 4, labels, size, &error);
+        rvx__class_locations_find(again, 4, &slices, size, &error);
         int same = 1;
         for (int label = 0; label < 4; label++) {
             same &= memcmp(again[label].voxels, found[label].voxels,
@@ -231,6 +205,8 @@ static void test_case(const rvx_dataset *d)
     rvx_case_recipe recipe = {.channel_count = 2,
                               .channels = channels,
                               .spacing = {0.8, 0.5, 1},
+                              .image_rule = RVX_RESAMPLING_LINEAR,
+                              .label_rule = RVX_RESAMPLING_NEAREST,
                               .class_count = 4,
                               .ignore_label = 4};
     rvx_case first = {0};
@@ -355,8 +331,12 @@ static int tool_case(int count, char **arguments)
 {
     rvx_error error = {0};
     rvx_channel_recipe channels[8];
-    rvx_case_recipe recipe = {
-        .channel_count = count - 7, .channels = channels, .class_count = 255, .ignore_label = -1};
+    rvx_case_recipe recipe = {.channel_count = count - 7,
+                              .channels = channels,
+                              .class_count = 255,
+                              .ignore_label = -1,
+                              .image_rule = RVX_RESAMPLING_LINEAR,
+                              .label_rule = RVX_RESAMPLING_NEAREST};
     rvx_case one;
     rvx_normalization n;
     double s[3];
@@ -431,7 +411,6 @@ int main(int count, char **arguments)
         return 1;
     test_names();
     test_maps();
-    test_resample();
     test_grid_map();
     test_locations();
     dataset_make();
