@@ -80,6 +80,8 @@ static rvx_status facts_collect(rvx_recipe_facts *facts, fact_arrays *arrays,
                                 .labels = (const char *const *)dataset->class_names,
                                 .has_ignore_label = dataset->ignore_label >= 0,
                                 .file_ending = dataset->file_ending,
+                                .beam = fingerprint->beam,
+                                .sweep = fingerprint->sweep,
                                 .scale = RVX_SCALE_CPU};
     memcpy(facts->target_spacing, fingerprint->target_spacing, sizeof facts->target_spacing);
     for (int axis = 0; axis < 3; axis++)
@@ -125,6 +127,17 @@ static rvx_memory_words words_of(const rvx_plan_settings *settings)
                               .budget_bytes = settings->budget_bytes};
 }
 
+static bool augmentation_find(rvx_augmentation *augmentation, const char *name)
+{
+    static const char *const names[] = {"none", "nnunet", "ultrasound"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *augmentation = (rvx_augmentation)i;
+            return true;
+        }
+    return false;
+}
+
 static rvx_status settings_check(const rvx_plan_settings *settings, rvx_error *error)
 {
     for (int axis = 0; axis < 3; axis++)
@@ -154,6 +167,12 @@ static rvx_status settings_check(const rvx_plan_settings *settings, rvx_error *e
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "seed expected 0 to 2^63 - 1, found %llu",
                          (unsigned long long)settings->seed);
     rvx_memory_words words = words_of(settings);
+    rvx_augmentation augmentation;
+    if (settings->augmentation && !augmentation_find(&augmentation, settings->augmentation))
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "augmentation expected \"none\", \"nnunet\" or \"ultrasound\", found "
+                         "\"%s\"",
+                         settings->augmentation);
     rvx_status status = rvx__facade_memory_check(&words, error);
     return status == RVX_OK ? rvx__facade_threads(settings->threads, error) : status;
 }
@@ -303,6 +322,9 @@ static rvx_status settings_apply(rvx_recipe *recipe, const rvx_model *model,
     RVX_TRY(fold_apply(recipe, settings->fold, error));
     rvx_memory_words words = words_of(settings);
     rvx__facade_memory_apply(recipe, &words);
+    rvx_augmentation augmentation;
+    if (settings->augmentation && augmentation_find(&augmentation, settings->augmentation))
+        rvx__recipe_augment(recipe, augmentation);
     RVX_TRY(rvx__recipe_check(recipe, error));
     RVX_TRY(steps_apply(recipe, model, median, facts->case_count, settings, error));
     status = rvx__recipe_check(recipe, error);
@@ -386,6 +408,13 @@ rvx_status rvx__facade_plan_agrees(const rvx_recipe *recipe, const char *source,
         return disagree(error, source, "fold.index");
     if (settings->seed && (int64_t)settings->seed != recipe->training.seed)
         return disagree(error, source, "training.seed");
+    rvx_augmentation augmentation;
+    if (settings->augmentation && augmentation_find(&augmentation, settings->augmentation)) {
+        rvx_recipe wanted = *recipe;
+        rvx__recipe_augment(&wanted, augmentation);
+        if (memcmp(&wanted.augmentation, &recipe->augmentation, sizeof wanted.augmentation) != 0)
+            return disagree(error, source, "augmentation");
+    }
     rvx_memory_words words = words_of(settings);
     const char *field = rvx__facade_memory_contradiction(recipe, &words);
     return field ? disagree(error, source, field) : RVX_OK;

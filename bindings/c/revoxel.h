@@ -171,12 +171,33 @@ typedef struct rvx_plan_settings {
     const char *storage; /* of activations: "f32" or "bf16"; NULL: f32 */
     const char *streams; /* of couplings: "i16", "f32" or "bf16"; NULL: i16 */
     int grid_log2;       /* 1 .. 15: i16 streams have steps of 2^-grid_log2; 0: 10 */
+    const char
+        *augmentation; /* "none", "nnunet" (its transforms) or "ultrasound" (and those of
+                          docs/augmentation.md); NULL: the last for ultrasound, else nnunet */
 } rvx_plan_settings;
 
 /* Reads the dataset's fingerprint and makes the training plan: one editable JSON. `text` receives
  * it. */
 RVX_API rvx_status rvx_plan_dataset(char **text, const char *dataset,
                                     const rvx_plan_settings *settings, rvx_error *error);
+
+typedef struct rvx_augment_options {
+    size_t struct_bytes;
+    const char *plan;         /* plan.json; NULL: the one that rvx_plan_dataset would make */
+    const char *identifier;   /* of a dataset: the case; NULL: the first */
+    const char *labels;       /* of an image outside a dataset; NULL: none */
+    const char *augmentation; /* as in rvx_plan_settings */
+    int draws;                /* samples as training gets them; 0: 6 */
+    int channel;              /* that is shown */
+    uint64_t seed;            /* 0: the plan's */
+    int threads;
+} rvx_augment_options;
+
+/* Writes a PNG picture of what augmentation does: a patch as it is, each transform alone at its
+ * strongest, samples as training draws them; labels are outlined. `target`: a dataset, an image of
+ * one (imagesTr/CASE_0000...), or any volume. */
+RVX_API rvx_status rvx_augment_preview(const char *target, const char *out,
+                                       const rvx_augment_options *options, rvx_error *error);
 
 typedef struct rvx_memory_options {
     size_t struct_bytes;

@@ -43,13 +43,19 @@ static int check_kind(const plan_options *o, bool dataset)
     const struct {
         const char *name;
         bool given, for_dataset;
-    } options[] = {
-        {"--size", o->size[0] > 0, false},        {"--in", o->in_channels > 0, false},
-        {"--classes", o->classes > 0, false},     {"--depth", o->depth > 0, false},
-        {"--batch", o->batch > 0, false},         {"--out", o->out != NULL, true},
-        {"--patch", o->plan.patch[0] != 0, true}, {"--steps", o->plan.steps > 0, true},
-        {"--minutes", o->plan.minutes > 0, true}, {"--fold", o->plan.fold != 0, true},
-        {"--seed", o->plan.seed > 0, true},       {"--memory", o->plan.memory != NULL, true}};
+    } options[] = {{"--size", o->size[0] > 0, false},
+                   {"--in", o->in_channels > 0, false},
+                   {"--classes", o->classes > 0, false},
+                   {"--depth", o->depth > 0, false},
+                   {"--batch", o->batch > 0, false},
+                   {"--out", o->out != NULL, true},
+                   {"--patch", o->plan.patch[0] != 0, true},
+                   {"--steps", o->plan.steps > 0, true},
+                   {"--minutes", o->plan.minutes > 0, true},
+                   {"--fold", o->plan.fold != 0, true},
+                   {"--seed", o->plan.seed > 0, true},
+                   {"--augmentation", o->plan.augmentation != NULL, true},
+                   {"--memory", o->plan.memory != NULL, true}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && options[i].for_dataset != dataset)
             return rvx__cli_usage_error("plan", "%s goes %s a DATASET", options[i].name,

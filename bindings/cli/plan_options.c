@@ -18,5 +18,6 @@ void rvx__cli_plan_settings(rvx_plan_settings *settings, const rvx_cli_plan *pla
     settings->memory = plan->memory;
     settings->storage = plan->storage;
     settings->streams = plan->streams;
+    settings->augmentation = plan->augmentation;
     settings->grid_log2 = (int)plan->grid_log2;
 }

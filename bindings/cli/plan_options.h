@@ -5,7 +5,7 @@
 #include "bindings/cli/cli.h"
 
 typedef struct rvx_cli_plan {
-    const char *network, *memory, *storage, *streams;
+    const char *network, *memory, *storage, *streams, *augmentation;
     int64_t patch[3]; /* -1: whole */
     rvx_cli_list widths;
     int64_t steps, fold, seed, budget_bytes, grid_log2;

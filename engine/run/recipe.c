@@ -19,17 +19,9 @@ void rvx__recipe_base(rvx_recipe *recipe)
                            .patch = {.batch = 2, .foreground_fraction = 0.33},
                            .spacing_native = true,
                            .augmentation = {.mirror_axes = {true, true, true},
-                                            .mirror_probability = 0.5,
-                                            .rotation_probability = 0.2,
                                             .rotation_degrees = {30, 30, 30},
-                                            .scaling = {0.2, 1, {0.7, 1.4}},
-                                            .noise = {0.1, 1, {0, 0.1}},
-                                            .blur = {0.2, 0.5, {0.5, 1}},
-                                            .brightness = {0.15, 1, {0.75, 1.25}},
-                                            .contrast = {0.15, 1, {0.75, 1.25}},
-                                            .low_resolution = {0.25, 0.5, {0.5, 1}},
-                                            .gamma_inverted = {0.1, 1, {0.7, 1.5}},
-                                            .gamma = {0.3, 1, {0.7, 1.5}}},
+                                            .flat_axis = RVX_AXIS_NONE,
+                                            .ultrasound = {.beam = 2, .sweep = RVX_AXIS_Z}},
                            .memory = {.grid_log2 = 12},
                            .loss = {.smooth = 1e-5, .ignore_label = -1},
                            .optimizer = {.name = RVX_OPTIMIZER_SGD,
@@ -51,6 +43,7 @@ void rvx__recipe_base(rvx_recipe *recipe)
                            .inference = {.tile_step = 0.5, .gaussian = true},
                            .file_ending = ".nii.gz",
                            .fold = {.count = 5, .seed = 12345}};
+    rvx__recipe_augment(recipe, RVX_AUGMENTATION_NNUNET);
     for (int i = 0; i < RVX_STAGES_MAX; i++)
         for (int axis = 0; axis < 3; axis++)
             recipe->network.kernels[i][axis] = 3;

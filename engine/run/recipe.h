@@ -39,6 +39,29 @@ typedef struct rvx_transform {
     double range[2];            /* uniform; the unit is the JSON key's */
 } rvx_transform;
 
+typedef enum rvx_axis_name { RVX_AXIS_X, RVX_AXIS_Y, RVX_AXIS_Z, RVX_AXIS_NONE } rvx_axis_name;
+
+/* What only pictures made by ultrasound get: engine/volume/augment_ultrasound.h says what each
+ * transform means. All probabilities are 0 unless the data set is ultrasound. Lengths are shares of
+ * the case: depth of its extent along the beam, width of its fan. */
+typedef struct rvx_ultrasound_recipe {
+    int beam;            /* rvx_beam: where the sound goes */
+    int sweep;           /* rvx_axis_name: frames lie side by side along it; none: beams diverge */
+    double apex[2];      /* how far behind the near side the beams meet: a share of the depth */
+    double decibels[2];  /* between black and white */
+    rvx_transform pose;  /* degrees */
+    rvx_transform sound; /* m/s */
+    rvx_transform speckle;       /* correlation with the speckle that was there */
+    rvx_transform reverberation; /* dB of the first echo */
+    double reverberation_spacing[2];
+    rvx_transform shadow; /* dB */
+    double shadow_width[2];
+    rvx_transform attenuation; /* dB over the whole depth */
+    rvx_transform time_gain;   /* dB of each slider */
+    rvx_transform gain;        /* dB */
+    rvx_transform sector;      /* opening, a share of the fan */
+} rvx_ultrasound_recipe;
+
 typedef enum rvx_optimizer_name { RVX_OPTIMIZER_SGD, RVX_OPTIMIZER_ADAMW } rvx_optimizer_name;
 typedef enum rvx_schedule {
     RVX_SCHEDULE_POLY,
@@ -85,8 +108,10 @@ typedef struct rvx_recipe {
         bool mirror_axes[3]; /* x, y, z */
         double mirror_probability;
         double rotation_probability, rotation_degrees[3]; /* largest angle about x, y, z */
+        int flat_axis; /* rvx_axis_name: rotation, scaling, low resolution stay in its slices */
         rvx_transform scaling, noise, blur, brightness, contrast, low_resolution, gamma_inverted,
             gamma;
+        rvx_ultrasound_recipe ultrasound;
     } augmentation;
 
     struct {
@@ -172,6 +197,17 @@ rvx_status rvx__recipe_check(const rvx_recipe *recipe, rvx_error *error);
 /* ---- Defaults for a data set ------------------------------------------------------------------
  */
 
+/* Which transforms a plan has. */
+typedef enum rvx_augmentation {
+    RVX_AUGMENTATION_NONE,
+    RVX_AUGMENTATION_NNUNET,    /* nnU-Net's, by its probabilities and ranges */
+    RVX_AUGMENTATION_ULTRASOUND /* these, and those of ultrasound */
+} rvx_augmentation;
+/* Sets every probability: to the default of its transform, or to 0. */
+void rvx__recipe_augment(rvx_recipe *recipe, rvx_augmentation augmentation);
+/* Whether a channel of this name is ultrasound. */
+bool rvx__channel_is_ultrasound(const char *channel_name);
+
 typedef enum rvx_recipe_scale {
     RVX_SCALE_CPU = 0, /* widths from 16, patches to 64^3: minutes on a few cores */
     RVX_SCALE_FULL     /* widths 32 .. 320, patches to 128^3 */
@@ -185,6 +221,7 @@ typedef struct rvx_recipe_facts {
     double target_spacing[3]; /* x, y, z mm; rvx_fingerprint has nnU-Net's choice */
     bool nonzero_only;        /* z-score over nonzero voxels (nnU-Net: nonzero share < 0.75) */
     bool asymmetric[3];       /* x, y, z: not to be mirrored (rvx_fingerprint.mirror_correlation) */
+    int beam, sweep;          /* of ultrasound: rvx_beam and rvx_axis_name; both 0: not known */
     int64_t channels, classes;
     const char *const *channel_names; /* `channels` names; one called "CT" gets the ct scheme */
     const rvx_normalisation *ct;      /* lower, upper, mean, std per channel; NULL: no CT channel */

@@ -155,6 +155,9 @@ rvx_status rvx__recipe_check(const rvx_recipe *recipe, rvx_error *error)
     for (int axis = 0; axis < 3 && !recipe->spacing_native; axis++)
         if (!(recipe->spacing[axis] > 0 && isfinite(recipe->spacing[axis])))
             return refuse(error, "spacing", "expected three positive numbers or null");
+    if (recipe->augmentation.ultrasound.sweep == recipe->augmentation.ultrasound.beam / 2)
+        return refuse(error, "augmentation.ultrasound.sweep",
+                      "is the axis that augmentation.ultrasound.beam goes along");
     if (recipe->optimizer.nesterov && recipe->optimizer.name == RVX_OPTIMIZER_SGD &&
         recipe->optimizer.momentum <= 0)
         return refuse(error, "optimizer.nesterov", "needs a momentum above 0");

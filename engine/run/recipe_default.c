@@ -234,8 +234,19 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
     thin = size[2] < size[thin] ? 2 : thin;
     int64_t longest = size[0] > size[1] ? size[0] : size[1];
     longest = size[2] > longest ? size[2] : longest;
+    if (longest > ANISOTROPY * size[thin])
+        recipe->augmentation.flat_axis = thin;
     for (int axis = 0; axis < 3 && longest > ANISOTROPY * size[thin]; axis++)
         recipe->augmentation.rotation_degrees[axis] = axis == thin ? 180 : 0;
+    bool ultrasound = false;
+    for (int64_t i = 0; i < facts->channels; i++)
+        ultrasound |= rvx__channel_is_ultrasound(facts->channel_names[i]);
+    if (facts->beam || facts->sweep) {
+        recipe->augmentation.ultrasound.beam = facts->beam;
+        recipe->augmentation.ultrasound.sweep = facts->sweep;
+    }
+    if (ultrasound)
+        rvx__recipe_augment(recipe, RVX_AUGMENTATION_ULTRASOUND);
 
     for (int axis = 0; axis < 3; axis++)
         recipe->augmentation.mirror_axes[axis] = !facts->asymmetric[axis];

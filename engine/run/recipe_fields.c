@@ -12,6 +12,8 @@ static const char *const storage_names[] = {"f32", "bf16", NULL};
 static const char *const streams_names[] = {"i16", "f32", "bf16", NULL};
 static const char *const scheme_names[] = {"zscore", "ct", "rescale_to_0_1", "none", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
+static const char *const axis_or_none[] = {"x", "y", "z", "none", NULL};
+static const char *const beam_names[] = {"+x", "-x", "+y", "-y", "+z", "-z", NULL};
 
 /* ---- Fields of their own shape ----------------------------------------------------------------
  */
@@ -357,6 +359,12 @@ static json_t *write_channel_names(const rvx_recipe *recipe)
     {                                                                                              \
         path, RVX_FIELD_SPECIAL, true, 0, 0, 0, NULL, read_##name, write_##name                    \
     }
+/* probability and range of a transform that only ultrasound has */
+#define ULTRASOUND(name, key, min, max)                                                            \
+    NUMBER("augmentation.ultrasound." #name ".probability",                                        \
+           augmentation.ultrasound.name.probability, 0, 1),                                        \
+        RANGE("augmentation.ultrasound." #name "." key, augmentation.ultrasound.name.range, min,   \
+              max)
 #define LARGE 9007199254740992.0 /* 2^53: every integer below is exact in any JSON reader */
 
 const rvx_field rvx__recipe_fields[] = {
@@ -379,6 +387,7 @@ const rvx_field rvx__recipe_fields[] = {
     NUMBER("augmentation.mirror_probability", augmentation.mirror_probability, 0, 1),
     NUMBER("augmentation.rotation.probability", augmentation.rotation_probability, 0, 1),
     TRIPLE("augmentation.rotation.degrees", augmentation.rotation_degrees, 0, 180),
+    CHOICE("augmentation.flat_axis", augmentation.flat_axis, axis_or_none),
     NUMBER("augmentation.scaling.probability", augmentation.scaling.probability, 0, 1),
     RANGE("augmentation.scaling.factor", augmentation.scaling.range, 0.1, 10),
     NUMBER("augmentation.noise.probability", augmentation.noise.probability, 0, 1),
@@ -400,6 +409,22 @@ const rvx_field rvx__recipe_fields[] = {
     RANGE("augmentation.gamma_inverted.exponent", augmentation.gamma_inverted.range, 0.01, 100),
     NUMBER("augmentation.gamma.probability", augmentation.gamma.probability, 0, 1),
     RANGE("augmentation.gamma.exponent", augmentation.gamma.range, 0.01, 100),
+    CHOICE("augmentation.ultrasound.beam", augmentation.ultrasound.beam, beam_names),
+    CHOICE("augmentation.ultrasound.sweep", augmentation.ultrasound.sweep, axis_or_none),
+    RANGE("augmentation.ultrasound.apex", augmentation.ultrasound.apex, 0.02, 100),
+    RANGE("augmentation.ultrasound.decibels", augmentation.ultrasound.decibels, 10, 200),
+    ULTRASOUND(pose, "degrees", 0, 90),
+    ULTRASOUND(sound, "metres_per_second", 1300, 1800),
+    ULTRASOUND(speckle, "correlation", 0, 1),
+    ULTRASOUND(reverberation, "decibels", -100, 0),
+    RANGE("augmentation.ultrasound.reverberation.spacing",
+          augmentation.ultrasound.reverberation_spacing, 0.01, 1),
+    ULTRASOUND(shadow, "decibels", 0, 100),
+    RANGE("augmentation.ultrasound.shadow.width", augmentation.ultrasound.shadow_width, 0.005, 1),
+    ULTRASOUND(attenuation, "decibels", -100, 100),
+    ULTRASOUND(time_gain, "decibels", -100, 100),
+    ULTRASOUND(gain, "decibels", -100, 100),
+    ULTRASOUND(sector, "opening", 0.05, 10),
     NUMBER("loss.smooth", loss.smooth, 0, 1e6),
     BOOLEAN("loss.include_background", loss.include_background),
     INTEGER_OR_NULL("loss.ignore_label", loss.ignore_label, 2, RVX_CLASSES_MAX - 1),

@@ -1,21 +1,15 @@
 /* Training samples: see sampler.h. Axes here are d, h, w; the recipe's are x, y, z. */
 #include "engine/run/sampler.h"
-#include "engine/volume/augment.h"
+#include "engine/run/augmentation.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Where output voxel (z, y, x) of the patch reads the case: centre + matrix * (voxel - middle). */
-typedef struct placement {
-    double centre[3], middle[3], matrix[3][3];
-    bool whole_voxels; /* matrix is the identity and the offset an integer: copy rows */
-    int64_t start[3];
-    bool flip[3];
-} placement;
-
 int64_t rvx__sample_temporary_floats(const rvx_recipe *recipe, const int64_t patch[3])
 {
-    return (recipe->network.in_channels + 1) * patch[0] * patch[1] * patch[2];
+    const rvx_ultrasound_recipe *ultrasound = &recipe->augmentation.ultrasound;
+    int64_t beside = ultrasound->speckle.probability > 0 ? RVX_ULTRASOUND_PLANES : 1;
+    return (recipe->network.in_channels + beside) * patch[0] * patch[1] * patch[2];
 }
 
 static bool chance(rvx_random *random, double probability)
@@ -63,172 +57,69 @@ static int64_t patch_start(rvx_random *random, int64_t size, int64_t patch, bool
     return start < 0 ? 0 : start > size - patch ? size - patch : start;
 }
 
-static void multiply(double out[3][3], double a[3][3], double b[3][3])
-{
-    double product[3][3];
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++)
-            product[i][j] = a[i][0] * b[0][j] + a[i][1] * b[1][j] + a[i][2] * b[2][j];
-    memcpy(out, product, sizeof product);
-}
-
-/* Rotation by angles about d, h, w in turn, times 1 / scale: the patch shows the case enlarged by
- * scale. */
-static void rotate_and_scale(placement *p, const double angle[3], double scale)
+/* Rotation by angles about d, h, w in turn, then the field of view times `scale`: above 1 the
+ * patch shows more of the case, smaller, as in nnU-Net. */
+static void rotate_and_scale(rvx_affine *affine, const double angle[3], const double scale[3])
 {
     for (int axis = 0; axis < 3; axis++) {
         int a = (axis + 1) % 3, b = (axis + 2) % 3;
-        double turn[3][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
-        turn[a][a] = turn[b][b] = cos(angle[axis]);
-        turn[a][b] = -sin(angle[axis]);
-        turn[b][a] = sin(angle[axis]);
-        multiply(p->matrix, turn, p->matrix);
+        rvx_affine turn;
+        rvx__affine_identity(&turn);
+        turn.matrix[a][a] = turn.matrix[b][b] = cos(angle[axis]);
+        turn.matrix[a][b] = -sin(angle[axis]);
+        turn.matrix[b][a] = sin(angle[axis]);
+        rvx__affine_chain(affine, &turn, affine);
     }
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 3; j++)
-            p->matrix[i][j] /= scale;
+            affine->matrix[i][j] *= scale[i];
 }
 
-static placement place(rvx_random *random, const rvx_recipe *recipe, const int64_t patch[3],
-                       const rvx_case *one)
+/* Voxels of the patch to voxels of the case: where it lies, rotated, scaled, mirrored. */
+static rvx_affine place(rvx_random *random, const rvx_recipe *recipe, const int64_t patch[3],
+                        const rvx_case *one)
 {
-    placement p = {.matrix = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}, .whole_voxels = true};
-    int64_t voxel[3] = {0}, size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    rvx_affine to_case;
+    int64_t voxel[3] = {0}, size[3] = {one->shape.d, one->shape.h, one->shape.w}, start[3];
+    double middle[3], angle[3] = {0, 0, 0}, scale[3] = {1, 1, 1};
+    rvx__affine_identity(&to_case);
     bool has_voxel =
         chance(random, recipe->patch.foreground_fraction) && foreground_voxel(voxel, random, one);
-    for (int a = 0; a < 3; a++) {
-        p.start[a] = patch_start(random, size[a], patch[a], has_voxel, voxel[a]);
-        p.middle[a] = (double)(patch[a] - 1) / 2;
-        p.centre[a] = (double)p.start[a] + p.middle[a];
-    }
-    double angle[3] = {0, 0, 0}, scale = 1;
-    if (chance(random, recipe->augmentation.rotation_probability)) {
-        for (int a = 0; a < 3; a++)
-            angle[a] = (double)rvx__random_range(random, -1, 1) *
-                       recipe->augmentation.rotation_degrees[2 - a] * 3.14159265358979323846 / 180;
-        p.whole_voxels = false;
-    }
-    if (chance(random, recipe->augmentation.scaling.probability)) {
-        scale = (double)between(random, recipe->augmentation.scaling.range);
-        p.whole_voxels = false;
-    }
-    if (!p.whole_voxels)
-        rotate_and_scale(&p, angle, scale);
     for (int a = 0; a < 3; a++)
-        p.flip[a] = recipe->augmentation.mirror_axes[2 - a] &&
-                    chance(random, recipe->augmentation.mirror_probability);
-    return p;
-}
-
-/* Trilinear value of every channel at a position of the case, 0 outside; and the nearest label. */
-static void read_between(float *out, int64_t channel_stride, uint8_t *label, const rvx_case *one,
-                         const double at[3])
-{
-    const rvx_shape s = one->shape;
-    int64_t size[3] = {s.d, s.h, s.w}, low[3], nearest[3];
-    float part[3];
-    bool inside = true;
-    for (int a = 0; a < 3; a++) {
-        double f = floor(at[a]);
-        low[a] = (int64_t)f;
-        part[a] = (float)(at[a] - f);
-        nearest[a] = (int64_t)floor(at[a] + 0.5);
-        inside &= nearest[a] >= 0 && nearest[a] < size[a];
-    }
-    *label = inside ? one->labels[rvx__case_voxel(one, nearest[0], nearest[1], nearest[2])] : 0;
-    for (int64_t c = 0; c < s.c; c++)
-        out[c * channel_stride] = 0;
-    for (int corner = 0; corner < 8; corner++) {
-        int64_t z = low[0] + (corner >> 2), y = low[1] + (corner >> 1 & 1),
-                x = low[2] + (corner & 1);
-        if (z < 0 || z >= s.d || y < 0 || y >= s.h || x < 0 || x >= s.w)
-            continue;
-        float weight = (corner >> 2 ? part[0] : 1 - part[0]) *
-                       (corner >> 1 & 1 ? part[1] : 1 - part[1]) *
-                       (corner & 1 ? part[2] : 1 - part[2]);
-        const float *in = one->image + rvx__case_voxel(one, z, y, x) * s.c;
-        for (int64_t c = 0; c < s.c; c++)
-            out[c * channel_stride] += weight * in[c];
-    }
-}
-
-/* One row of the patch, from voxel i on: planes[c][d][h][w] and labels. */
-static void cut_row(float *planes, uint8_t *labels, const placement *p, const int64_t patch[3],
-                    const rvx_case *one, int64_t z, int64_t y)
-{
-    const rvx_shape s = one->shape;
-    int64_t stride = patch[0] * patch[1] * patch[2], i = (z * patch[1] + y) * patch[2];
-    for (int64_t x = 0; x < patch[2]; x++, i++) {
-        int64_t voxel[3] = {z, y, x};
+        start[a] = patch_start(random, size[a], patch[a], has_voxel, voxel[a]);
+    bool rotates = chance(random, recipe->augmentation.rotation_probability);
+    for (int a = 0; a < 3 && rotates; a++)
+        angle[a] = (double)rvx__random_range(random, -1, 1) *
+                   recipe->augmentation.rotation_degrees[2 - a] * 3.14159265358979323846 / 180;
+    bool scales = chance(random, recipe->augmentation.scaling.probability);
+    double factor = scales ? (double)between(random, recipe->augmentation.scaling.range) : 1;
+    for (int a = 0; a < 3; a++)
+        scale[a] = 2 - a == recipe->augmentation.flat_axis ? 1 : factor;
+    if (rotates || scales)
+        rotate_and_scale(&to_case, angle, scale);
+    for (int a = 0; a < 3; a++)
+        if (recipe->augmentation.mirror_axes[2 - a] &&
+            chance(random, recipe->augmentation.mirror_probability))
+            for (int i = 0; i < 3; i++)
+                to_case.matrix[i][a] = -to_case.matrix[i][a];
+    /* About the middle of the patch; a patch that only moves keeps whole voxels. */
+    for (int a = 0; a < 3; a++)
+        middle[a] = 0.5 * (double)(patch[a] - 1);
+    for (int i = 0; i < 3; i++) {
+        to_case.offset[i] = (double)start[i] + middle[i];
         for (int a = 0; a < 3; a++)
-            voxel[a] = p->flip[a] ? patch[a] - 1 - voxel[a] : voxel[a];
-        if (p->whole_voxels) {
-            int64_t sz = voxel[0] + p->start[0], sy = voxel[1] + p->start[1],
-                    sx = voxel[2] + p->start[2];
-            bool inside = sz >= 0 && sz < s.d && sy >= 0 && sy < s.h && sx >= 0 && sx < s.w;
-            int64_t source = inside ? rvx__case_voxel(one, sz, sy, sx) : 0;
-            labels[i] = inside ? one->labels[source] : 0;
-            for (int64_t c = 0; c < s.c; c++)
-                planes[c * stride + i] = inside ? one->image[source * s.c + c] : 0;
-        } else {
-            double at[3];
-            for (int a = 0; a < 3; a++) {
-                at[a] = p->centre[a];
-                for (int b = 0; b < 3; b++)
-                    at[a] += p->matrix[a][b] * ((double)voxel[b] - p->middle[b]);
-            }
-            read_between(planes + i, stride, labels + i, one, at);
-        }
+            to_case.offset[i] -= to_case.matrix[i][a] * middle[a];
     }
+    return to_case;
 }
 
-static void cut(float *planes, uint8_t *labels, const placement *p, const int64_t patch[3],
-                const rvx_case *one, int threads)
+/* mm a voxel of the network's grid, as d, h, w. */
+static void spacing_of(double spacing[3], const rvx_case *one)
 {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t z = 0; z < patch[0]; z++)
-        for (int64_t y = 0; y < patch[1]; y++)
-            cut_row(planes, labels, p, patch, one, z, y);
-}
-
-/* Intensity transforms in nnU-Net's order. Probabilities are per sample, then per channel where
- * given. */
-static void change_intensity(float *plane, const rvx_sampler *sampler, const bool applies[7],
-                             rvx_random *random)
-{
-    const rvx_recipe *recipe = sampler->recipe;
-    const int64_t *patch = sampler->patch;
-    float *temporary = sampler->temporary;
-    rvx_extent extent = {patch[0], patch[1], patch[2]};
-    int64_t count = patch[0] * patch[1] * patch[2];
-    const rvx_transform *const t[7] = {
-        &recipe->augmentation.noise,          &recipe->augmentation.blur,
-        &recipe->augmentation.brightness,     &recipe->augmentation.contrast,
-        &recipe->augmentation.low_resolution, &recipe->augmentation.gamma_inverted,
-        &recipe->augmentation.gamma};
-    for (int i = 0; i < 7; i++) {
-        if (!applies[i] || !chance(random, t[i]->channel_probability))
-            continue;
-        float amount = between(random, t[i]->range);
-        switch (i) {
-        case 0:
-            rvx__augment_noise(plane, count, amount, random);
-            break;
-        case 1:
-            rvx__augment_blur(plane, temporary, extent, amount, sampler->threads);
-            break;
-        case 2:
-            rvx__augment_brightness(plane, count, amount);
-            break;
-        case 3:
-            rvx__augment_contrast(plane, count, amount);
-            break;
-        case 4:
-            rvx__augment_low_resolution(plane, temporary, extent, amount, sampler->threads);
-            break;
-        default:
-            rvx__augment_gamma(plane, count, amount, i == 5);
-        }
+    for (int a = 0; a < 3; a++) {
+        double file = one->info.geometry.spacing[2 - a], voxels = (double)one->map.file_size[2 - a];
+        double wanted = file * voxels / (double)one->map.network_size[2 - a];
+        spacing[a] = isfinite(wanted) && wanted > 0 ? wanted : 1;
     }
 }
 
@@ -247,29 +138,74 @@ static void interleave(void *image, const float *planes, int64_t count, int64_t 
                 f32[i * channels + c] = planes[c * count + i];
 }
 
+static rvx_warp_source source_of(const rvx_case *one)
+{
+    return (rvx_warp_source){
+        one->image, one->labels, one->shape, {one->along[0], one->along[1], one->along[2]}};
+}
+
+void rvx__sample_greys(float *greys, const rvx_case *cases, int64_t case_count, int64_t channels)
+{
+    for (int64_t i = 0; i < case_count; i++) {
+        const rvx_warp_source source = source_of(&cases[i]);
+        for (int64_t c = 0; c < channels; c++, greys += 2)
+            rvx__grey_range(&greys[0], &greys[1], &source, c);
+    }
+}
+
+static void grey_range(rvx_ultrasound_patch *echo, const rvx_sampler *sampler,
+                       const rvx_warp_source *source, int64_t case_index, int64_t channel)
+{
+    int64_t at = case_index * sampler->recipe->network.in_channels + channel;
+    if (sampler->greys) {
+        echo->black = sampler->greys[2 * at];
+        echo->white = sampler->greys[2 * at + 1];
+    } else {
+        rvx__grey_range(&echo->black, &echo->white, source, channel);
+    }
+}
+
 void rvx__sample_draw(const rvx_sampler *sampler, void *image, uint8_t *labels, int64_t step,
                       int64_t index)
 {
     const rvx_recipe *recipe = sampler->recipe;
     const int64_t *patch = sampler->patch;
-    rvx_random random = {.seed = (uint64_t)recipe->training.seed,
-                         .stream = 0x5A4D504Cu ^ ((uint64_t)step << 20) ^ ((uint64_t)index << 56)};
-    const rvx_case *one = &sampler->cases[rvx__random_below(&random, sampler->case_count)];
-    placement p = place(&random, recipe, patch, one);
     int64_t channels = recipe->network.in_channels, count = patch[0] * patch[1] * patch[2];
-    float *planes = sampler->temporary + count;
-    cut(planes, labels, &p, patch, one, sampler->threads);
-    const double odds[7] = {recipe->augmentation.noise.probability,
-                            recipe->augmentation.blur.probability,
-                            recipe->augmentation.brightness.probability,
-                            recipe->augmentation.contrast.probability,
-                            recipe->augmentation.low_resolution.probability,
-                            recipe->augmentation.gamma_inverted.probability,
-                            recipe->augmentation.gamma.probability};
-    bool applies[7];
-    for (int i = 0; i < 7; i++)
-        applies[i] = chance(&random, odds[i]);
-    for (int64_t c = 0; c < channels; c++)
-        change_intensity(planes + c * count, sampler, applies, &random);
+    rvx_random random = rvx__sample_random(recipe, step, index, RVX_PURPOSE_PLACE);
+    int64_t case_index = rvx__random_below(&random, sampler->case_count);
+    const rvx_case *one = &sampler->cases[case_index];
+    const rvx_warp_source source = source_of(one);
+    rvx_warp warp = {.direct = place(&random, recipe, patch, one)};
+
+    const int64_t size[3] = {one->shape.d, one->shape.h, one->shape.w};
+    double spacing[3];
+    rvx_ultrasound_change change;
+    rvx_beam_frame frame;
+    rvx_ultrasound_patch echo = {.size = {patch[0], patch[1], patch[2]},
+                                 .frame = &frame,
+                                 .random =
+                                     rvx__sample_random(recipe, step, index, RVX_PURPOSE_SPECKLE),
+                                 .threads = sampler->threads};
+    random = rvx__sample_random(recipe, step, index, RVX_PURPOSE_ULTRASOUND);
+    spacing_of(spacing, one);
+    bool changes = rvx__ultrasound_draw(&change, &frame, &recipe->augmentation.ultrasound, size,
+                                        spacing, &random);
+    if (changes) {
+        rvx__echo_frame(&echo.to_frame, &warp.direct, &frame);
+        grey_range(&echo, sampler, &source, case_index, 0);
+        warp.outside = echo.black;
+        if (rvx__echo_warps(&change))
+            rvx__echo_warp(&warp, &frame, &change);
+    }
+    float *temporary = sampler->temporary;
+    float *planes = temporary + rvx__sample_temporary_floats(recipe, patch) - channels * count;
+    rvx__warp(planes, labels, &warp, patch, &source, sampler->threads);
+    for (int64_t c = 0; c < channels && changes; c++) {
+        grey_range(&echo, sampler, &source, case_index, c);
+        rvx__echo_picture(planes + c * count, temporary, &change, &echo);
+    }
+    if (changes)
+        rvx__echo_labels(labels, &change, &echo);
+    rvx__intensity_change(planes, temporary, recipe, patch, step, index, sampler->threads);
     interleave(image, planes, count, channels, sampler->dtype, sampler->threads);
 }

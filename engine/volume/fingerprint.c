@@ -318,6 +318,7 @@ static rvx_status symmetry_find(rvx_fingerprint *f, const work *works, rvx_error
     for (int64_t i = 0; i < f->case_count; i++)
         images[i] = works[i].coarse;
     rvx__mirror_correlation(f->mirror_correlation, images, f->case_count);
+    rvx__beam_guess(&f->beam, &f->sweep, images, f->case_count);
     free(images);
     return RVX_OK;
 }

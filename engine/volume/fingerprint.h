@@ -7,6 +7,7 @@
 #ifndef RVX_FINGERPRINT_H
 #define RVX_FINGERPRINT_H
 
+#include "engine/volume/beam.h"
 #include "engine/volume/dataset.h"
 
 #include <stdbool.h>
@@ -39,6 +40,7 @@ typedef struct rvx_fingerprint {
      * nonzero mask below 0.75. */
     double nonzero_share;
     double mirror_correlation[3]; /* x, y, z: see symmetry.h */
+    int beam, sweep;              /* were it ultrasound: rvx__beam_guess */
     bool one_sided[3];            /* some class lies on one side of the middle in every case */
 } rvx_fingerprint;
 
