@@ -276,6 +276,15 @@ $(BUILD)/bench_policies: bench/bench_policies.c $(BUILD)/librevoxel.a
 $(BUILD)/bench_step: bench/bench_step.c $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
 
+# Milliseconds a patch of each augmentation, beside scipy's (docs/augmentation.md).
+$(BUILD)/bench_augment: bench/bench_augment.c $(BUILD)/librevoxel.a
+	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+
+.PHONY: bench-augment
+bench-augment: test-deps
+	@$(MAKE) --no-print-directory $(BUILD)/bench_augment
+	@$(PYTHON) bench/peers/augment.py $(BUILD)/bench_augment $(BENCH_ARGS)
+
 # Convolutions against oneDNN, then a training step against PyTorch; both are installed if need be.
 bench: bench-deps
 	@$(MAKE) --no-print-directory bench-conv

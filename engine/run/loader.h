@@ -1,7 +1,8 @@
-/* The loader: the samples of the next step. Owns: the thread that draws them while the network
- * works on this one, and two batches; or, where samples are whole volumes too large to hold once
- * more, nothing: they are drawn between the steps, in memory that the step does not use then
- * (unless steps run on a device).
+/* The loader: the samples of the next steps. Owns: the thread that draws them while the network
+ * works on this one, and two batches; where steps run on a device, a thread for every core and four
+ * batches, so that a dear sample does not hold up the cheap ones; or, where samples are whole
+ * volumes too large to hold once more, nothing: they are drawn between the steps, in memory that
+ * the step does not use then (unless steps run on a device).
  * Invariant: batches come in step order and hold what rvx__sample_draw gives for that step,
  * whatever the timing and wherever they are drawn. */
 #ifndef RVX_LOADER_H

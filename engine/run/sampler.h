@@ -14,9 +14,9 @@ typedef struct rvx_sampler {
     const rvx_case *cases;
     int64_t case_count;
     const float *greys; /* [case][channel]: rvx__grey_range; NULL: is found for every sample */
-    rvx_dtype dtype;  /* of images: RVX_F32, or RVX_BF16 rounded from it */
-    float *temporary; /* rvx__sample_temporary_floats */
-    int threads;      /* the sample does not depend on it */
+    rvx_dtype dtype;    /* of images: RVX_F32, or RVX_BF16 rounded from it */
+    float *temporary;   /* rvx__sample_temporary_floats */
+    int threads;        /* the sample does not depend on it */
 } rvx_sampler;
 
 /* Floats of temporary memory that a draw needs. */

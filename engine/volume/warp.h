@@ -26,7 +26,7 @@ typedef struct rvx_warp {
 } rvx_warp;
 
 typedef struct rvx_warp_source {
-    const float *image; /* voxel (z, y, x) is element along[0][z] + along[1][y] + along[2][x] */
+    const float *image;    /* voxel (z, y, x) is element along[0][z] + along[1][y] + along[2][x] */
     const uint8_t *labels; /* the same; of the image, times c */
     rvx_shape shape;
     const int64_t *along[3];

@@ -66,6 +66,40 @@ static bool same(const drawn *a, const drawn *b, int64_t element)
     return equal;
 }
 
+/* Steps on a device: many workers, several samples a batch; more batches than the loader holds. */
+static void test_workers(const rvx_case *one)
+{
+    enum { SMALL = 24, BATCH = 3, RUNS = 9, SAMPLE = SMALL * SMALL * SMALL };
+    static float image[2][BATCH * SAMPLE];
+    static uint8_t labels[2][BATCH * SAMPLE];
+    rvx_recipe recipe;
+    rvx__recipe_base(&recipe);
+    recipe.network.in_channels = CHANNELS;
+    recipe.patch.batch = BATCH;
+    rvx__recipe_augment(&recipe, RVX_AUGMENTATION_ULTRASOUND);
+    rvx_loader *loaders[2] = {NULL, NULL};
+    bool made = true, equal = true;
+    for (int k = 0; k < 2; k++) {
+        rvx_loader_options options = {.recipe = &recipe,
+                                      .patch = {SMALL, SMALL, SMALL},
+                                      .cases = one,
+                                      .case_count = 1,
+                                      .threads = k ? 5 : 1,
+                                      .elsewhere = k};
+        made &= rvx__loader_create(&loaders[k], &options, &error) == RVX_OK;
+    }
+    for (int step = 0; step < RUNS && made; step++) {
+        for (int k = 0; k < 2; k++)
+            rvx__loader_next(loaders[k], image[k], labels[k]);
+        equal &= memcmp(image[0], image[1], sizeof image[0]) == 0 &&
+                 memcmp(labels[0], labels[1], sizeof labels[0]) == 0;
+    }
+    TAP_OK(made && equal);
+    TAP_OK(rvx__loader_wait_seconds(loaders[0]) > 0);
+    rvx__loader_free(loaders[0]);
+    rvx__loader_free(loaders[1]);
+}
+
 int main(void)
 {
     const int64_t voxels = (int64_t)EDGE * EDGE * EDGE;
@@ -109,6 +143,7 @@ int main(void)
     drawn *const all[] = {&ahead, &ahead_bf16, &own, &lent, &lent_bf16};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         release(all[i]);
+    test_workers(&one);
     rvx__case_free(&one);
     return tap_done();
 }
