@@ -98,7 +98,7 @@ $(BUILD)/librevoxel_dicom.so: $(patsubst %.cc,$(BUILD)/%.plugin.o,$(wildcard eng
 # The CUDA backend is a library of its own, loaded at run time (kernels/cuda/plugin.h). Its kernels are
 # compiled twice from one source: by g++ for the emulation of kernels/cuda/emulate.h, which tests use,
 # and by nvcc where there is one.
-CUDA_SOURCES := $(filter-out kernels/cuda/device_gpu.cu,$(wildcard kernels/cuda/*.cu))
+CUDA_SOURCES := $(filter-out kernels/cuda/%_gpu.cu,$(wildcard kernels/cuda/*.cu))
 EMULATED_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/%.emulated.o) $(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard kernels/cuda/*.cc)) \
 	$(BUILD)/kernels/status.o
 EMULATED_FLAGS := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -ffp-contract=off -fno-strict-aliasing \

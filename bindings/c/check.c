@@ -3,6 +3,7 @@
 
 #include "engine/run/cases.h"
 #include "engine/run/check.h"
+#include "engine/run/choice.h"
 #include "models/models.h"
 
 #include <stdio.h>
@@ -249,7 +250,8 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     rvx_text out = {0};
     checking *c = NULL;
     rvx_device *device = NULL;
-    int64_t size[3];
+    rvx_choices *choices = NULL;
+    int64_t size[3], workspace = 0;
     rvx_status status;
     if (!text)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "text is NULL");
@@ -259,6 +261,8 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     RVX_TRY(rvx__facade_options(&c->options, sizeof c->options, given, "rvx_check_options", error));
     RVX_TRY(rvx__facade_required(target, "target", error));
     RVX_TRY(rvx__device_open(&device, c->options.device, c->options.device_library, error));
+    RVX_TRY(rvx__facade_choices(&choices, device, c->options.implementation, error));
+    RVX_TRY(rvx__facade_workspace(&workspace, c->options.implementation, error));
     RVX_TRY(open_subject(c, target, error));
     if (c->options.data)
         RVX_TRY(load_image(c, error));
@@ -267,6 +271,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     rvx_train_job job = c->subject.job;
     job.threads = job.threads > 1 ? job.threads : 2;
     job.device = device;
+    job.workspace_bytes = device ? workspace : 0;
     rvx_check_input input = {.job = &job,
                              .patch = {size[2], size[1], size[0]},
                              .weights = c->subject.weights[0] ? c->subject.weights : NULL,
@@ -291,6 +296,7 @@ cleanup:
         free(c->sample);
     }
     free(c);
+    rvx__choices_close(choices);
     rvx__device_close(device);
     return status;
 }

@@ -87,4 +87,13 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
                              const rvx_train_options *options, const rvx_device *device,
                              int64_t overflow, rvx_error *error);
 
+/* The choices of a device that is open; NULL for the CPU, where own kernels alone may be asked for.
+ * Closed with rvx__choices_close. */
+struct rvx_choices;
+rvx_status rvx__facade_choices(struct rvx_choices **choices, rvx_device *device,
+                               const rvx_implementation_options *given, rvx_error *error);
+/* Of convolutions, in a plan. */
+rvx_status rvx__facade_workspace(int64_t *bytes, const rvx_implementation_options *given,
+                                 rvx_error *error);
+
 #endif

@@ -216,6 +216,7 @@ rvx_status rvx_plan_memory(char **text, const rvx_memory_options *given, rvx_err
                                   .device = options.device};
     memcpy(wanted.size, options.size, sizeof wanted.size);
     RVX_TRY(rvx__subject_open(subject, &wanted, error));
+    RVX_TRY(rvx__facade_workspace(&subject->job.workspace_bytes, options.implementation, error));
     if (options.dataset)
         RVX_TRY(rvx__memory_held(&table->held_bytes, subject, options.dataset, error));
     table->budget_bytes = subject->recipe.memory.budget_bytes;

@@ -199,6 +199,27 @@ typedef struct rvx_augment_options {
 RVX_API rvx_status rvx_augment_preview(const char *target, const char *out,
                                        const rvx_augment_options *options, rvx_error *error);
 
+/* Which implementation does a convolution on a GPU. Libraries may do forward passes and gradients
+ * of plain convolutions (no residual, tensors all bf16 or all f32); everything else is always done
+ * by Revoxel's own kernels. */
+typedef struct rvx_implementation_options {
+    size_t struct_bytes;
+    const char *choose; /* NULL or "own": Revoxel's kernels; "auto": the fastest, measured when a
+                         * shape is first met, before anything runs; "cudnn": cuDNN or cuBLAS
+                         * wherever they can; else a file of such times, which is used as it is */
+    const char *cache_folder; /* keeps what was measured; NULL: it is forgotten */
+    int64_t workspace_bytes;  /* that a convolution may take for libraries, part of every plan;
+                               * 0: 256 MiB. Without effect on "own" */
+    int list;                 /* notice of every choice */
+    void (*notice)(void *context, const char *text); /* one line each; NULL: nobody listens */
+    void *context;
+} rvx_implementation_options;
+
+/* The table of what was measured on that device, or of the file that is chosen; measures nothing.
+ */
+RVX_API rvx_status rvx_implementations(char **text, const char *device, const char *device_library,
+                                       const rvx_implementation_options *options, rvx_error *error);
+
 typedef struct rvx_memory_options {
     size_t struct_bytes;
     const char *network;             /* a name of rvx_models; the next six change it */
@@ -217,6 +238,7 @@ typedef struct rvx_memory_options {
     int threads;
     int json;
     const char *device; /* "cuda": as on a GPU, which need not be there; NULL: the CPU */
+    const rvx_implementation_options *implementation; /* for its workspace; NULL: defaults */
 } rvx_memory_options;
 
 /* What one training step takes under each memory policy, by planning it: nothing of that size is
@@ -243,6 +265,7 @@ typedef struct rvx_check_options {
     rvx_progress_callback progress;
     void *context;
     const char *device, *device_library; /* see Devices above; on a GPU every policy runs twice */
+    const rvx_implementation_options *implementation; /* NULL: defaults */
 } rvx_check_options;
 
 /* Runs one training step of a network under the policies store, checkpoint and reversible, on one
@@ -265,7 +288,8 @@ typedef struct rvx_train_options {
     int no_validation_output;          /* leave out the final prediction of the validation cases */
     rvx_progress_callback progress;
     void *context;
-    const char *device, *device_library; /* see Devices above */
+    const char *device, *device_library;              /* see Devices above */
+    const rvx_implementation_options *implementation; /* of training; NULL: defaults */
 } rvx_train_options;
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,

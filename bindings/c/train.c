@@ -1,6 +1,7 @@
 /* rvx_train: plan, train, and in the end segment and judge the validation cases. */
 #include "bindings/c/facade.h"
 
+#include "engine/run/choice.h"
 #include "engine/run/train.h"
 #include "models/models.h"
 
@@ -89,11 +90,15 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
     rvx_status status = RVX_OK;
     training t = {0};
     rvx_device *device = NULL;
+    rvx_choices *choices = NULL;
+    int64_t workspace = 0;
     RVX_TRY(rvx__facade_options(&t.options, sizeof t.options, given, "rvx_train_options", error));
     RVX_TRY(rvx__facade_required(dataset, "dataset", error));
     RVX_TRY(rvx__facade_required(run, "run", error));
     RVX_TRY(rvx__facade_threads(t.options.threads, error));
     RVX_TRY(rvx__device_open(&device, t.options.device, t.options.device_library, error));
+    RVX_TRY(rvx__facade_choices(&choices, device, t.options.implementation, error));
+    RVX_TRY(rvx__facade_workspace(&workspace, t.options.implementation, error));
     RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
     RVX_TRY(find_plan(&t, dataset, run, error));
     RVX_TRY(rvx__facade_segmenter(&t.model, t.recipe.network.name, error));
@@ -107,15 +112,19 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
                          .threads = rvx__facade_thread_count(threads),
                          .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
                          .device = device,
+                         .workspace_bytes = device ? workspace : 0,
                          .poll = poll_training,
                          .context = &t};
     rvx__facade_model_config(&job.config, &t.recipe);
     RVX_TRY(rvx__train(&job, error));
+    if (device)
+        device->choices = NULL; /* segments as rvx_predict does */
     if (!t.options.no_validation_output)
         RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, device, t.overflow, error));
 cleanup:
     rvx__recipe_free(&t.recipe);
     rvx__dataset_free(t.dataset);
+    rvx__choices_close(choices);
     rvx__device_close(device);
     return status;
 }

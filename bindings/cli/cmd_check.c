@@ -1,11 +1,12 @@
 /* revoxel check: is a training step exact, and as large as planned? */
-#include "bindings/cli/cli.h"
+#include "bindings/cli/implementation.h"
 
 #include <string.h>
 
 typedef struct check_options {
     int64_t size[3], in_channels, classes, depth, batch, grid_log2, seed, threads;
     rvx_cli_list widths;
+    rvx_cli_implementation implementation;
     const char *data, *storage, *streams, *device;
     bool json, quiet;
 } check_options;
@@ -37,6 +38,7 @@ static const rvx_cli_option options_table[] = {
     {"--json", NULL, "print every run as JSON", RVX_CLI_FLAG, .offset = AT(json)},
     {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
      .offset = AT(device)},
+    RVX_CLI_IMPLEMENTATION(check_options, implementation),
     {"--threads", "N", "the several threads (default: all cores)", RVX_CLI_INTEGER,
      .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
@@ -50,6 +52,7 @@ static int run(int count, char **arguments)
     if (wrong)
         return wrong;
     rvx_check_options check = RVX_OPTIONS(rvx_check_options);
+    rvx_implementation_options implementation;
     rvx_cli_progress progress;
     rvx_error error;
     char *text = NULL;
@@ -68,6 +71,8 @@ static int run(int count, char **arguments)
     check.threads = (int)options.threads;
     check.device = options.device;
     check.device_library = rvx__cli_device_library();
+    rvx__cli_implementation(&implementation, &options.implementation);
+    check.implementation = &implementation;
     check.json = options.json;
     check.progress = rvx__cli_progress;
     check.context = &progress;

@@ -1,5 +1,6 @@
 /* revoxel plan: from a dataset to an editable plan.json; and what a training step takes under each
  * memory policy, for that plan or for a network by its name. */
+#include "bindings/cli/implementation.h"
 #include "bindings/cli/plan_options.h"
 
 #include <stdio.h>
@@ -7,6 +8,7 @@
 
 typedef struct plan_options {
     rvx_cli_plan plan;
+    rvx_cli_implementation implementation;
     const char *out, *device;
     int64_t size[3], in_channels, classes, depth, batch, threads;
     bool json;
@@ -33,6 +35,7 @@ static const rvx_cli_option options_table[] = {
 #undef RVX_PLAN_OPTION
     {"--device", "cpu|cuda", "what the table is for (default cpu); the GPU need not be there",
      RVX_CLI_TEXT, .offset = AT(device)},
+    RVX_CLI_IMPLEMENTATION(plan_options, implementation),
     {"--threads", "N", "cores that training will use (default: all)", RVX_CLI_INTEGER,
      .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
     {0}};
@@ -70,7 +73,8 @@ static int check_kind(const plan_options *o, bool dataset)
 }
 
 /* The table for a network by its name. */
-static int plan_network(const plan_options *options)
+static int plan_network(const plan_options *options,
+                        const rvx_implementation_options *implementation)
 {
     rvx_memory_options memory = RVX_OPTIONS(rvx_memory_options);
     rvx_error error;
@@ -90,13 +94,15 @@ static int plan_network(const plan_options *options)
     memory.threads = (int)options->threads;
     memory.json = options->json;
     memory.device = options->device;
+    memory.implementation = implementation;
     rvx_status status = rvx_plan_memory(&table, &memory, &error);
     return rvx__cli_finish(status, &error, table);
 }
 
 /* Standard output is the plan, so that it can be piped on, and the table goes beside it; it is the
  * table where the plan goes to a file or JSON is wanted. */
-static int plan_dataset(const plan_options *options, const char *dataset)
+static int plan_dataset(const plan_options *options, const char *dataset,
+                        const rvx_implementation_options *implementation)
 {
     rvx_plan_settings settings;
     rvx_memory_options memory = RVX_OPTIONS(rvx_memory_options);
@@ -112,6 +118,7 @@ static int plan_dataset(const plan_options *options, const char *dataset)
         memory.threads = (int)options->threads;
         memory.json = options->json;
         memory.device = options->device;
+        memory.implementation = implementation;
         status = rvx_plan_memory(&table, &memory, &error);
     }
     if (!options->out && !options->json && table) {
@@ -124,6 +131,22 @@ static int plan_dataset(const plan_options *options, const char *dataset)
     return rvx__cli_finish(status, &error, table);
 }
 
+/* What is known of the GPU: nothing is measured for a plan. */
+static int list_implementations(const plan_options *options,
+                                const rvx_implementation_options *implementation)
+{
+    rvx_error error;
+    char *table = NULL;
+    if (!options->device)
+        return rvx__cli_usage_error("plan", "--list-implementations goes with --device cuda[:I]");
+    rvx_status status = rvx_implementations(&table, options->device, rvx__cli_device_library(),
+                                            implementation, &error);
+    if (table)
+        fputs(table, stderr);
+    rvx_string_free(table);
+    return rvx__cli_finish(status, &error, NULL);
+}
+
 static int run(int count, char **arguments)
 {
     plan_options options = {.out = NULL};
@@ -133,7 +156,15 @@ static int run(int count, char **arguments)
         wrong = check_kind(&options, positional_count > 0);
     if (wrong)
         return wrong;
-    return positional_count ? plan_dataset(&options, arguments[0]) : plan_network(&options);
+    rvx_implementation_options implementation;
+    rvx__cli_implementation(&implementation, &options.implementation);
+    if (options.implementation.list) {
+        wrong = list_implementations(&options, &implementation);
+        if (wrong)
+            return wrong;
+    }
+    return positional_count ? plan_dataset(&options, arguments[0], &implementation)
+                            : plan_network(&options, &implementation);
 }
 
 const rvx_cli_verb rvx__cli_plan = {

@@ -1,8 +1,10 @@
 /* revoxel train: from a dataset to a run folder. */
+#include "bindings/cli/implementation.h"
 #include "bindings/cli/plan_options.h"
 
 typedef struct train_options {
     rvx_cli_plan plan;
+    rvx_cli_implementation implementation;
     const char *out, *plan_file, *device;
     int64_t threads;
     bool resume, no_validation, quiet;
@@ -21,6 +23,7 @@ static const rvx_cli_option options_table[] = {
 #undef RVX_PLAN_OPTION
     {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
      .offset = AT(device)},
+    RVX_CLI_IMPLEMENTATION(train_options, implementation),
     {"--threads", "N", "cores to use (default: all); the result does not depend on it",
      RVX_CLI_INTEGER, .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
     {"--no-validation-output", NULL, "do not segment the validation cases in the end", RVX_CLI_FLAG,
@@ -37,6 +40,7 @@ static int run(int count, char **arguments)
         return wrong;
     rvx_train_options train = RVX_OPTIONS(rvx_train_options);
     rvx_plan_settings settings;
+    rvx_implementation_options implementation;
     rvx_cli_progress progress;
     rvx_error error;
     rvx__cli_plan_settings(&settings, &options.plan);
@@ -47,6 +51,8 @@ static int run(int count, char **arguments)
     train.threads = (int)options.threads;
     train.device = options.device;
     train.device_library = rvx__cli_device_library();
+    rvx__cli_implementation(&implementation, &options.implementation);
+    train.implementation = &implementation;
     train.no_validation_output = options.no_validation;
     train.progress = rvx__cli_progress;
     train.context = &progress;

@@ -109,8 +109,12 @@ static rvx_status choose_kernel(const rvx_plan *plan, rvx_step *step, const rvx_
 static int64_t scratch_bytes(const rvx_plan *plan, const rvx_step *step, const rvx_op *op,
                              const rvx_shape *in, const rvx_shape *out)
 {
-    if (plan->options.isa == RVX_ISA_CUDA)
-        return op->cuda_scratch ? op->cuda_scratch(step->phase, in, out, step->params) : 0;
+    if (plan->options.isa == RVX_ISA_CUDA) {
+        const int64_t own =
+            op->cuda_scratch ? op->cuda_scratch(step->phase, in, out, step->params) : 0;
+        const bool library = op == &rvx__op_conv && step->phase != RVX_INVERSE;
+        return library && plan->options.workspace_bytes > own ? plan->options.workspace_bytes : own;
+    }
     return op->scratch ? op->scratch(step->phase, in, out, step->params, plan->options.threads) : 0;
 }
 

@@ -60,13 +60,15 @@ typedef struct rvx_plan_options {
     int output_count;
     rvx_value losses[RVX_OUTPUTS_MAX]; /* scalars whose sum is differentiated; none: inference */
     int loss_count;
-    int optimizer_slots;  /* f32 copies of the parameters that the optimiser keeps (training) */
-    int64_t budget_bytes; /* 0: none; else a larger arena is refused with what holds it */
-    int32_t kept_count;   /* of the values that the policy would not keep, keep so many: those first
-                             whose rebuilding costs the most time per byte */
-    bool inexact;         /* streams that are not RVX_I16 may be inverted too, to rounding */
-    bool plain;           /* for tests: nothing fused or folded */
-    bool unshared;        /* for tests: nothing in place, concatenations copied */
+    int optimizer_slots;     /* f32 copies of the parameters that the optimiser keeps (training) */
+    int64_t workspace_bytes; /* RVX_ISA_CUDA: scratch of every convolution, so that a library may do
+                                it; 0: what our own kernels take */
+    int64_t budget_bytes;    /* 0: none; else a larger arena is refused with what holds it */
+    int32_t kept_count; /* of the values that the policy would not keep, keep so many: those first
+                           whose rebuilding costs the most time per byte */
+    bool inexact;       /* streams that are not RVX_I16 may be inverted too, to rounding */
+    bool plain;         /* for tests: nothing fused or folded */
+    bool unshared;      /* for tests: nothing in place, concatenations copied */
 } rvx_plan_options;
 
 typedef struct rvx_instance {

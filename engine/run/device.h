@@ -10,11 +10,14 @@
 
 #define RVX_DEVICE_LIBRARY "librevoxel_cuda.so"
 
+typedef struct rvx_choices rvx_choices; /* choice.h */
+
 typedef struct rvx_device {
     const rvx_cuda *cuda;
     rvx_cuda_device *handle;
-    rvx_cuda_info info; /* when it was opened */
-    char name[16];      /* "cuda:0" */
+    rvx_cuda_info info;   /* when it was opened */
+    char name[16];        /* "cuda:0" */
+    rvx_choices *choices; /* which implementations convolutions take; NULL: our own. Not owned */
 } rvx_device;
 
 /* "cpu" and NULL give -1, "cuda" 0, "cuda:I" I; asks no driver. */

@@ -67,6 +67,8 @@ rvx_status rvx__session_create_on(rvx_session **session, const rvx_plan *plan,
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory"));
     RVX_TRY(device ? rvx__session_device_open(made, device, error) : open_memory(made, error));
     rvx__session_bind(made);
+    if (device && device->choices)
+        RVX_TRY(rvx__session_choose(made, error));
     fill_constants(made);
     *session = made;
     made = NULL;

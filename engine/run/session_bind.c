@@ -110,6 +110,8 @@ static void bind_step(rvx_session *session, int32_t index)
                                                : RVX_MODE_TRAINING;
     call->threads = plan->options.threads;
     call->queue = queue_of(session);
+    if (session->on && session->on->prepared)
+        call->implementation = session->on->prepared[index];
     call->scratch_bytes = step->scratch_bytes;
     if (step->scratch_buffer >= 0)
         call->scratch = session->arena + plan->buffers[step->scratch_buffer].offset;

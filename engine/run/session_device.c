@@ -40,6 +40,8 @@ rvx_kernel rvx__session_device_kernel(const rvx_session *session, const rvx_step
     const rvx_cuda *cuda = cuda_of(session);
     if (step->kind == RVX_STEP_ZERO)
         return NULL;
+    if (session->on->prepared && session->on->prepared[step - session->plan->steps])
+        return cuda->run_prepared;
     if (step->kind == RVX_STEP_GATHER)
         return cuda->kernel(rvx__op_concat.name, RVX_FORWARD);
     return cuda->kernel(step->op->name, step->phase);
@@ -128,6 +130,7 @@ void rvx__session_device_close(rvx_session *session)
     cuda_of(session)->synchronize(handle_of(session), NULL);
     cuda_of(session)->synchronize_aside(handle_of(session), NULL);
     forget_recordings(session);
+    rvx__session_forget_choices(session);
     if (session->arena)
         cuda_of(session)->release(handle_of(session), session->arena);
     if (on->staging)

@@ -43,7 +43,8 @@ typedef struct rvx__on_device {
     rvx_next_inputs next;
     void *next_context;
     bool has_next, came_aside; /* of the next run, of the one at hand */
-    char *observed;            /* a tensor for the observer, grown when he asks */
+    void **prepared; /* per step: what does its call instead of our kernel; NULL: our own */
+    char *observed;  /* a tensor for the observer, grown when he asks */
     int64_t observed_bytes;
 } rvx__on_device;
 
@@ -88,6 +89,12 @@ rvx_status rvx__session_device_run(rvx_session *session, bool with_backward, rvx
                                    void *context, rvx_error *error);
 rvx_tensor rvx__session_device_tensor(const rvx_session *session, rvx_value value);
 rvx_tensor rvx__session_device_instance(const rvx_session *session, int32_t instance);
+/* session_choice.c: asks the device's choices for every convolution, measures those that nobody has
+ * measured, and prepares what is to be done by a library. The calls are bound, the arena holds
+ * nothing yet. */
+rvx_status rvx__session_choose(rvx_session *session, rvx_error *error);
+void rvx__session_forget_choices(rvx_session *session);
+
 /* session_aside.c: finds the place for the next inputs; takes them into the arena at the beginning
  * of a run, true where they were there; says that the place is free; asks for the next ones. */
 void rvx__session_aside_open(rvx_session *session);

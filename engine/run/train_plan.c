@@ -23,6 +23,7 @@ rvx_inference_options rvx__train_inference(const rvx_train_job *job, const int64
                                    .threads = job->threads,
                                    .isa = job->isa,
                                    .device = job->device,
+                                   .workspace_bytes = job->workspace_bytes,
                                    .storage = (rvx_dtype)recipe->memory.storage,
                                    .streams = rvx__recipe_streams(recipe),
                                    .grid_log2 = (int)recipe->memory.grid_log2};
@@ -77,6 +78,7 @@ rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, r
     rvx_plan_options options = {.policy = policy,
                                 .isa = job->isa,
                                 .threads = job->threads,
+                                .workspace_bytes = job->workspace_bytes,
                                 .inexact = rvx__recipe_streams(recipe) != RVX_I16,
                                 .loss_count = out->supervision.count,
                                 .output_count = out->supervision.count,

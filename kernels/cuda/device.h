@@ -12,6 +12,11 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error);
 void device_close(rvx_cuda_device *device);
 rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error);
 void *device_queue(rvx_cuda_device *device);
+#ifdef __CUDACC__
+/* For library_gpu.cu: what it keeps for a device; that a library's call was refused. */
+void **device_libraries(rvx_cuda_device *device);
+void device_failed(rvx_cuda_device *device);
+#endif
 rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
 rvx_status allocate_host(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
 rvx_status allocate_shared(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
@@ -29,6 +34,8 @@ rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *error);
 void square_sum(rvx_cuda_device *device, double *device_sum, const float *device_x, int64_t count,
                 void *device_scratch);
 void update(rvx_cuda_device *device, const rvx_cuda_update *update);
+rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
+                   const rvx_call *call, rvx_error *error);
 rvx_status record_begin(rvx_cuda_device *device, rvx_error *error);
 rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *error);
 void record_play(rvx_cuda_device *device, void *recording);

@@ -2,6 +2,7 @@
  * run when they are waited for. See device.h, queue_emulated.h. */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/emulate.h"
+#include "kernels/cuda/prepared.h"
 #include "kernels/cuda/queue_emulated.h"
 
 #include <cstdio>
@@ -133,6 +134,21 @@ rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *)
 {
     simt::queue_finish(&device->queues.aside);
     return RVX_OK;
+}
+
+/* Runs the call once, and tells a time that tests choose: RVX_EMULATE_SECONDS holds
+ * "NAME=SECONDS,NAME=SECONDS"; 1 for a name that is not there. */
+rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
+                   const rvx_call *call, rvx_error *error)
+{
+    const char *times = getenv("RVX_EMULATE_SECONDS"), *name = prepared_name(call);
+    const size_t length = strlen(name);
+    *seconds = 1;
+    kernel(call);
+    for (const char *p = times ? times : ""; *p; p++)
+        if ((p == times || p[-1] == ',') && strncmp(p, name, length) == 0 && p[length] == '=')
+            *seconds = strtod(p + length + 1, nullptr);
+    return synchronize(device, error);
 }
 
 typedef std::vector<simt::Work> Recording;

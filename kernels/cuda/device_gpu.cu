@@ -10,6 +10,7 @@ struct rvx_cuda_device {
     int index;
     cudaStream_t queue, aside;
     cudaEvent_t ready, arrived; /* of the queue for aside, of aside for the queue */
+    void *libraries;            /* library_gpu.cu; they stay loaded, as CUDA itself does */
     cudaError_t failed;         /* the first failure of a queued call since synchronize */
 };
 
@@ -117,6 +118,8 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_e
 }
 
 void *device_queue(rvx_cuda_device *device) { return device->queue; }
+void **device_libraries(rvx_cuda_device *device) { return &device->libraries; }
+void device_failed(rvx_cuda_device *device) { keep(device, cudaErrorUnknown); }
 
 rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
@@ -199,6 +202,49 @@ void wait_aside(rvx_cuda_device *device)
 rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *error)
 {
     return report(error, cudaStreamSynchronize(device->aside), "upload beside a run");
+}
+
+static rvx_status time_once(float *milliseconds, rvx_cuda_device *device, cudaEvent_t begin,
+                            cudaEvent_t end, rvx_kernel kernel, const rvx_call *call,
+                            rvx_error *error)
+{
+    keep(device, cudaEventRecord(begin, device->queue));
+    kernel(call);
+    keep(device, cudaEventRecord(end, device->queue));
+    rvx_status status = synchronize(device, error);
+    if (status == RVX_OK)
+        status = report(error, cudaEventElapsedTime(milliseconds, begin, end), "measure");
+    return status;
+}
+
+/* The first run is not counted: a driver may load kernels then. */
+rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
+                   const rvx_call *call, rvx_error *error)
+{
+    enum { RUNS = 7 };
+    cudaEvent_t begin = nullptr, end = nullptr;
+    float times[RUNS], warm;
+    use(device);
+    rvx_status status = report(error, cudaEventCreate(&begin), "measure");
+    if (status == RVX_OK)
+        status = report(error, cudaEventCreate(&end), "measure");
+    if (status == RVX_OK)
+        status = time_once(&warm, device, begin, end, kernel, call, error);
+    for (int i = 0; i < RUNS && status == RVX_OK; i++) {
+        status = time_once(&times[i], device, begin, end, kernel, call, error);
+        for (int k = i; status == RVX_OK && k > 0 && times[k] < times[k - 1]; k--) {
+            const float t = times[k];
+            times[k] = times[k - 1];
+            times[k - 1] = t;
+        }
+    }
+    if (status == RVX_OK)
+        *seconds = 1e-3 * (double)times[RUNS / 2];
+    if (begin)
+        cudaEventDestroy(begin);
+    if (end)
+        cudaEventDestroy(end);
+    return status;
 }
 
 rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)

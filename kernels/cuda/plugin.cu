@@ -2,7 +2,8 @@
  * emulation; device.h has the difference. */
 #include "kernels/cuda/combine.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/plugin.h"
+#include "kernels/cuda/library.h"
+#include "kernels/cuda/prepared.h"
 
 #include <string.h>
 
@@ -67,6 +68,12 @@ const rvx_cuda table = {
     rvx::wait_aside,
     rvx::synchronize_aside,
     find_kernel,
+    rvx::library_versions,
+    rvx::choices,
+    rvx::prepare,
+    rvx::unprepare,
+    rvx::run_prepared,
+    rvx::measure,
     rvx::square_sum,
     rvx::update,
     rvx::record_begin,

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-enum { RVX_CUDA_INTERFACE = 2, RVX_CUDA_NAME_BYTES = 256 };
+enum { RVX_CUDA_INTERFACE = 3, RVX_CUDA_NAME_BYTES = 256, RVX_CUDA_CHOICE_BYTES = 160 };
 
 typedef struct rvx_cuda_device rvx_cuda_device;
 
@@ -79,6 +79,24 @@ typedef struct rvx_cuda {
 
     /* The kernel of an op (its name in ops.def): queues the work on call->queue. NULL: none. */
     rvx_kernel (*kernel)(const char *op, rvx_phase phase);
+
+    /* Libraries that do convolutions too (cuDNN, cuBLAS), where they are: names and versions, ""
+     * where there is none. `choices`: names of their algorithms, "cudnn:eng5_k2=3", that take a
+     * call within its scratch_bytes and give the same bits each time; at most `most`; what is
+     * listed follows from shapes, types and parameters, and from which tensors there are, not from
+     * where they lie. `prepare`: *implementation is for rvx_call.implementation of this very call,
+     * which is then done by run_prepared. */
+    const char *(*libraries)(rvx_cuda_device *device);
+    int (*choices)(char (*names)[RVX_CUDA_CHOICE_BYTES], int most, rvx_cuda_device *device,
+                   const char *op, rvx_phase phase, const rvx_call *call);
+    rvx_status (*prepare)(void **implementation, rvx_cuda_device *device, const char *op,
+                          rvx_phase phase, const rvx_call *call, const char *name,
+                          rvx_error *error);
+    void (*unprepare)(rvx_cuda_device *device, void *implementation);
+    rvx_kernel run_prepared;
+    /* Seconds that a call takes, the median of some; nothing else may be queued. */
+    rvx_status (*measure)(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
+                          const rvx_call *call, rvx_error *error);
 
     /* Sum of squares in double, in a fixed order, into *device_sum; `device_scratch`:
      * RVX_CUDA_NORM_BYTES. */

@@ -1,0 +1,169 @@
+/* Implementations of a session's convolutions: see session_state.h. Measured in the session's own
+ * arena, with random numbers in it, before it holds anything; nothing is allocated on the device.
+ */
+#include "engine/run/choice.h"
+#include "engine/run/session_state.h"
+#include "kernels/random.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { RUN_BYTES = 1 << 16 };
+
+typedef char choice_name[RVX_CUDA_CHOICE_BYTES];
+
+/* Names and times of one call; our own kernel stands first. */
+typedef struct candidates {
+    choice_name names[RVX_CHOICE_NAMES_MAX];
+    const char *list[RVX_CHOICE_NAMES_MAX];
+    double seconds[RVX_CHOICE_NAMES_MAX];
+    int count;
+} candidates;
+
+static const char *phase_names[RVX_PHASE_COUNT] = {"forward", "weights", "data", "inverse"};
+
+static void make_key(char key[RVX_CHOICE_KEY_BYTES], const rvx_step *step, const rvx_call *call)
+{
+    const rvx_op_params *p = call->params;
+    const rvx_tensor *x = step->phase == RVX_BACKWARD_DATA ? &call->grad_in[0] : &call->in[0];
+    const rvx_tensor *y = step->phase == RVX_FORWARD ? &call->out[0] : &call->grad_out[0];
+    const bool bias = call->in[2].data || call->grad_in[2].data;
+    snprintf(key, RVX_CHOICE_KEY_BYTES,
+             "%s %s %s%s %lldx%lldx%lldx%lldx%lld -> %lld kernel %dx%dx%d stride %dx%dx%d pad "
+             "%dx%dx%d%s%s%s workspace %lld",
+             step->op->name, phase_names[step->phase], x->dtype == RVX_BF16 ? "bf16" : "f32",
+             p->tf32_products ? " (tf32)" : "", (long long)x->shape.n, (long long)x->shape.d,
+             (long long)x->shape.h, (long long)x->shape.w, (long long)x->shape.c,
+             (long long)y->shape.c, p->kernel[0], p->kernel[1], p->kernel[2], p->stride[0],
+             p->stride[1], p->stride[2], p->pad[0], p->pad[1], p->pad[2], bias ? " bias" : "",
+             call->fold.data && step->phase != RVX_BACKWARD_DATA ? " folded" : "",
+             call->accumulate & 1 ? " added" : "", (long long)call->scratch_bytes);
+}
+
+/* Zeros would be kinder to a GPU's clock than what a network has. */
+static rvx_status fill_arena(const rvx_session *session, rvx_error *error)
+{
+    const rvx_device *device = session->on->device;
+    const rvx_cuda *cuda = device->cuda;
+    int64_t done = session->arena_bytes < RUN_BYTES ? session->arena_bytes : RUN_BYTES;
+    uint16_t *numbers = malloc(RUN_BYTES);
+    rvx_random random = {.seed = 1};
+    if (!numbers)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
+    for (int64_t i = 0; i < RUN_BYTES / 2; i++)
+        numbers[i] = rvx__bf16_of(rvx__random_normal(&random));
+    cuda->upload(device->handle, session->arena, numbers, done);
+    for (int64_t part; done < session->arena_bytes; done += part) {
+        part = session->arena_bytes - done < done ? session->arena_bytes - done : done;
+        cuda->copy(device->handle, session->arena + done, session->arena, part);
+    }
+    rvx_status status = cuda->synchronize(device->handle, error);
+    free(numbers);
+    return status;
+}
+
+static rvx_status measure(candidates *c, const rvx_session *session, const rvx_step *step,
+                          rvx_call call, rvx_error *error)
+{
+    const rvx_device *device = session->on->device;
+    const rvx_cuda *cuda = device->cuda;
+    rvx_status status = cuda->measure(&c->seconds[0], device->handle,
+                                      cuda->kernel(step->op->name, step->phase), &call, error);
+    for (int i = 1; i < c->count && status == RVX_OK; i++) {
+        status = cuda->prepare(&call.implementation, device->handle, step->op->name, step->phase,
+                               &call, c->names[i], error);
+        if (status == RVX_OK)
+            status =
+                cuda->measure(&c->seconds[i], device->handle, cuda->run_prepared, &call, error);
+        cuda->unprepare(device->handle, call.implementation);
+        call.implementation = NULL;
+    }
+    return status;
+}
+
+/* The name for a call, measured if need be. */
+static rvx_status choose(const char **name, candidates *c, const rvx_session *session,
+                         const rvx_step *step, const rvx_call *call, bool *measured,
+                         rvx_error *error)
+{
+    const rvx_device *device = session->on->device;
+    rvx_choices *choices = device->choices;
+    char key[RVX_CHOICE_KEY_BYTES];
+    rvx_status status = RVX_OK;
+    make_key(key, step, call);
+    *name = rvx__choices_find(choices, key);
+    if (*name)
+        return RVX_OK;
+    if (!rvx__choices_measures(choices))
+        return rvx__fail(
+            error, RVX_ERROR_ARGUMENT, "%s: field 'calls' has no \"%s\", which '%s' asks for",
+            rvx__choices_path(choices), key, session->plan->graph->nodes[step->node].name);
+    if (!*measured)
+        status = fill_arena(session, error);
+    *measured = true;
+    if (status == RVX_OK)
+        status = measure(c, session, step, *call, error);
+    if (status == RVX_OK)
+        status = rvx__choices_add(choices, key, c->list, c->seconds, c->count, error);
+    *name = rvx__choices_find(choices, key);
+    return status;
+}
+
+static rvx_status choose_call(rvx_session *session, candidates *c, const rvx__bound_call *bound,
+                              bool *measured, rvx_error *error)
+{
+    const rvx_device *device = session->on->device;
+    const rvx_step *step = &session->plan->steps[bound->step];
+    const char *name;
+    if (step->kind != RVX_STEP_KERNEL)
+        return RVX_OK;
+    c->count = 1 + device->cuda->choices(c->names + 1, RVX_CHOICE_NAMES_MAX - 1, device->handle,
+                                         step->op->name, step->phase, &bound->call);
+    if (c->count == 1)
+        return RVX_OK;
+    rvx_status status = choose(&name, c, session, step, &bound->call, measured, error);
+    if (status != RVX_OK || strcmp(name, RVX_CHOICE_OWN) == 0)
+        return status;
+    return device->cuda->prepare(&session->on->prepared[bound->step], device->handle,
+                                 step->op->name, step->phase, &bound->call, name, error);
+}
+
+rvx_status rvx__session_choose(rvx_session *session, rvx_error *error)
+{
+    rvx__on_device *on = session->on;
+    const rvx_device *device = on->device;
+    bool measured = false;
+    rvx_status status = RVX_OK;
+    candidates *c = calloc(1, sizeof *c);
+    on->prepared = calloc((size_t)session->plan->step_count + 1, sizeof *on->prepared);
+    if (!c || !on->prepared) {
+        free(c);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
+    }
+    snprintf(c->names[0], sizeof c->names[0], "%s", RVX_CHOICE_OWN);
+    for (int i = 0; i < RVX_CHOICE_NAMES_MAX; i++)
+        c->list[i] = c->names[i];
+    for (int32_t i = 0; i < session->call_count && status == RVX_OK; i++)
+        status = choose_call(session, c, &session->calls[i], &measured, error);
+    free(c);
+    if (measured) {
+        device->cuda->fill(device->handle, session->arena, 0, on->kept_bytes);
+        if (status == RVX_OK)
+            status = device->cuda->synchronize(device->handle, error);
+        rvx__choices_save(device->choices);
+    }
+    if (status != RVX_OK)
+        return status;
+    rvx__choices_report(device->choices);
+    rvx__session_bind(session);
+    return RVX_OK;
+}
+
+void rvx__session_forget_choices(rvx_session *session)
+{
+    rvx__on_device *on = session->on;
+    for (int32_t s = 0; on->prepared && s < session->plan->step_count; s++)
+        on->device->cuda->unprepare(on->device->handle, on->prepared[s]);
+    free(on->prepared);
+    on->prepared = NULL;
+}

@@ -1,0 +1,20 @@
+/* Calls of the convolution done by libraries: which may be, and how operands reach them. Owns
+ * nothing; see plugin.h for what is promised of choices. */
+#ifndef RVX_CUDA_PREPARED_H
+#define RVX_CUDA_PREPARED_H
+
+#include "kernels/cuda/plugin.h"
+
+namespace rvx
+{
+int choices(char (*names)[RVX_CUDA_CHOICE_BYTES], int most, rvx_cuda_device *device, const char *op,
+            rvx_phase phase, const rvx_call *call);
+rvx_status prepare(void **implementation, rvx_cuda_device *device, const char *op, rvx_phase phase,
+                   const rvx_call *call, const char *name, rvx_error *error);
+void unprepare(rvx_cuda_device *device, void *implementation);
+void run_prepared(const rvx_call *call);
+/* "own" for calls without an implementation. */
+const char *prepared_name(const rvx_call *call);
+} // namespace rvx
+
+#endif
