@@ -88,8 +88,10 @@ typedef struct rvx_progress {
     double voxels_per_second; /* through the network */
     double seconds_left;      /* estimate for the phase; negative: unknown */
     int64_t memory_bytes;     /* resident memory of the process now */
-    int64_t overflow; /* values that did not fit the 16-bit streams of the network so far, even on
-                         the coarsest grid: what was computed there is wrong */
+    int64_t overflow;   /* values that did not fit the 16-bit streams of the network so far, even on
+                           the coarsest grid: what was computed there is wrong */
+    double loader_wait; /* training: share of the time of all steps so far that went into waiting
+                           for samples; else 0 */
 } rvx_progress;
 
 typedef int (*rvx_progress_callback)(void *context, const rvx_progress *progress);
@@ -293,8 +295,8 @@ typedef struct rvx_train_options {
 } rvx_train_options;
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,
- * metrics.jsonl, TensorBoard events, latest.safetensors, best.safetensors, and with validation
- * cases validation/ and validation.json. */
+ * metrics.jsonl, timing.json, TensorBoard events, latest.safetensors, best.safetensors, and with
+ * validation cases validation/ and validation.json. */
 RVX_API rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *options,
                              rvx_error *error);
 

@@ -26,6 +26,7 @@ static int poll_training(void *context, const rvx_train_status *s)
     progress.voxels_per_second = s->voxels_per_second;
     progress.seconds_left = s->seconds_left;
     progress.overflow = t->overflow = s->overflow;
+    progress.loader_wait = s->wait_share;
     return rvx__facade_progress(t->options.progress, t->options.context, progress);
 }
 

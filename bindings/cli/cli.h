@@ -95,6 +95,7 @@ typedef struct rvx_cli_progress {
     bool shown;         /* a line stands on the terminal without its line break */
     double shown_after; /* seconds: no new line before */
     int64_t overflow;   /* the last that was reported */
+    double loader_wait; /* the last of the training */
     char phase[32];
 } rvx_cli_progress;
 

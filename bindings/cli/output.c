@@ -124,6 +124,8 @@ int rvx__cli_progress(void *context, const rvx_progress *now)
 {
     rvx_cli_progress *progress = context;
     progress->overflow = now->overflow;
+    if (now->loader_wait > 0)
+        progress->loader_wait = now->loader_wait;
     if (progress->quiet)
         return stop_asked;
     double time = seconds_now();
@@ -150,6 +152,10 @@ int rvx__cli_progress(void *context, const rvx_progress *now)
 void rvx__cli_progress_end(rvx_cli_progress *progress)
 {
     line_end(progress);
+    if (progress->loader_wait > 0.02 && !progress->quiet)
+        fprintf(stderr,
+                "revoxel: %.1f %% of the training went into waiting for samples (timing.json)\n",
+                100 * progress->loader_wait);
     if (progress->overflow > 0)
         fprintf(
             stderr,

@@ -3,6 +3,7 @@
 #include "engine/run/log.h"
 #include "engine/run/optimizer.h"
 #include "engine/run/tensorboard.h"
+#include "engine/run/timing.h"
 #include "engine/run/train_inputs.h"
 #include "engine/run/validate.h"
 #include "engine/run/weights.h"
@@ -27,6 +28,7 @@ typedef struct trainer {
     rvx_log *log;
     rvx_tensorboard *board;
     rvx_train_status status;
+    rvx_timing timing;
     double started;           /* seconds */
     int64_t first_step, lost; /* lost: values that did not fit the streams in training */
     /* What a checkpoint keeps beside the parameters and the optimiser. */
@@ -203,6 +205,8 @@ static rvx_status save_latest(trainer *t, rvx_error *error)
 {
     rvx_status status =
         rvx__log_sync(t->log, error); /* the log must not fall behind the checkpoint */
+    if (status == RVX_OK)
+        status = rvx__timing_save(&t->timing, t->job->run, error);
     int slots = rvx__optimizer_slots(&t->optimizer);
     return status == RVX_OK ? save(t, "latest.safetensors", RVX_KIND_CHECKPOINT, slots, true, error)
                             : status;
@@ -302,6 +306,7 @@ static rvx_status open_inputs(trainer *t, rvx_error *error)
 static rvx_status train_step(trainer *t, rvx_error *error)
 {
     double start = now_seconds(), loss = 0;
+    double waited = rvx__loader_wait_seconds(t->inputs.loader);
     rvx__train_inputs_fill(&t->inputs);
     int64_t halvings_before = rvx__session_halvings(t->session);
     rvx_status status = rvx__session_run(t->session, poll_work, t, error);
@@ -329,6 +334,13 @@ static rvx_status train_step(trainer *t, rvx_error *error)
     double speed = voxels / seconds;
     t->status.voxels_per_second =
         t->status.voxels_per_second > 0 ? 0.9 * t->status.voxels_per_second + 0.1 * speed : speed;
+    waited = rvx__loader_wait_seconds(t->inputs.loader) - waited;
+    if (t->step > t->first_step + 1) { /* the first batch has nothing to be drawn beside */
+        t->timing.steps++;
+        t->timing.step_seconds += seconds;
+        t->timing.wait_seconds += waited;
+    }
+    t->status.wait_share = rvx__timing_wait_share(&t->timing);
     t->status.loss = t->mean_loss;
     t->status.learning_rate = rate;
     int64_t lost = rvx__session_overflow(t->session, &t->status.overflow_name);
@@ -348,9 +360,10 @@ static rvx_status train_step(trainer *t, rvx_error *error)
     const rvx_scalar scalars[] = {{"loss/train", loss},
                                   {"optimizer/learning_rate", rate},
                                   {"optimizer/gradient_norm", norm},
-                                  {"speed/voxels_per_second", speed}};
+                                  {"speed/voxels_per_second", speed},
+                                  {"speed/loader_wait_share", waited / seconds}};
     status = rvx__log_write(t->log, t->step, line, count, error);
-    return status == RVX_OK ? rvx__tensorboard_write(t->board, t->step, scalars, 4, error) : status;
+    return status == RVX_OK ? rvx__tensorboard_write(t->board, t->step, scalars, 5, error) : status;
 }
 
 static rvx_status log_validation(trainer *t, const rvx_validation *v, rvx_error *error)

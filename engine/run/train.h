@@ -22,6 +22,7 @@ typedef struct rvx_train_status {
     int64_t overflow; /* values that did not fit the streams, since this process began: in training
                          and validation */
     const char *overflow_name; /* where most of them were */
+    double wait_share;         /* of the time of all steps so far, spent waiting for samples */
 } rvx_train_status;
 
 /* Nonzero: stop with RVX_CANCELLED, leaving the last checkpoint. */

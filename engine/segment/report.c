@@ -3,6 +3,7 @@
 #include "engine/segment/report.h"
 
 #include "engine/base/file.h"
+#include "engine/run/timing.h"
 #include "engine/segment/report_page.h"
 #include "engine/segment/svg.h"
 
@@ -115,6 +116,14 @@ static void tiles_add(rvx_text *out, const rvx_report_request *report, const rvx
         tile_open(out);
         rvx__markup_short(out, speed / (double)speeds);
         tile_close(out, "voxels per second (training)");
+    }
+    rvx_timing timing = {0};
+    if (report->run)
+        rvx__timing_load(&timing, report->run);
+    if (timing.steps > 0) {
+        tile_open(out);
+        rvx__text_format(out, "%.1f&#8239;%%", 100 * rvx__timing_wait_share(&timing));
+        tile_close(out, "of training spent waiting for samples");
     }
     rvx__text_add(out, "</div>\n");
 }

@@ -44,11 +44,13 @@ plan = json.loads(content("plan.json"))
 ok(plan["network"]["widths"] == [6, 12] and plan["training"]["steps"] == 12 and plan["patch"]["size"] == [16] * 3,
    "the plan has what was asked for")
 works("train", "train", "data", "--plan", "plan.json", "--out", "run")
-for name in ("plan.json", "metrics.jsonl", "latest.safetensors", "best.safetensors", "validation.json"):
+for name in ("plan.json", "metrics.jsonl", "timing.json", "latest.safetensors", "best.safetensors", "validation.json"):
     ok(os.path.getsize(path("run", name)) > 0, f"the run has {name}")
 ok(glob.glob(path("run", "events.out.tfevents.*")), "the run has TensorBoard events")
 ok(not [name for name in tree(path("run")) if os.path.basename(name).startswith(".")], "no hidden file is left")
 ok(json.loads(content("run/plan.json")) == plan, "the run's plan is the one given")
+timing = json.loads(content("run/timing.json"))
+ok(timing["steps"] > 0 and timing["seconds_per_step"] > 0 and 0 <= timing["loader_wait_share"] <= 1, "timing.json")
 lines = [json.loads(line) for line in content("run/metrics.jsonl").splitlines()]
 ok(lines and lines[-1]["step"] == 12, "the log reaches the last step", lines[-1:])
 validated = json.loads(content("run/validation.json"))["cases"]
@@ -130,6 +132,7 @@ ok(json.loads(content("same.json"))["mean"]["dice"] == 1, "a reference equals it
 run = works("report", "report", "run")
 ok(run.stdout == "run/report.html\n", "says where it is", run.stdout)
 page = content("run/report.html").decode()
+ok("of training spent waiting for samples" in page, "the report says how long training waited")
 ok("<svg" in page and "data:image/png;base64," in page and validated[0]["case"] in page, "has curves and pictures")
 ok("<script" not in page and 'src="http' not in page and "@import" not in page, "needs nothing from elsewhere")
 works("report elsewhere", "report", "run", "--out", "elsewhere.html", "--cases", 1)
