@@ -16,10 +16,12 @@ struct rvx_cuda_device {
 
 namespace rvx
 {
+/* What is reported here is done with: the runtime would tell it again at the next synchronize. */
 static rvx_status report(rvx_error *error, cudaError_t code, const char *doing)
 {
     if (code == cudaSuccess)
         return RVX_OK;
+    cudaGetLastError();
     rvx_status status =
         code == cudaErrorMemoryAllocation ? RVX_ERROR_MEMORY : RVX_ERROR_UNSUPPORTED;
     return rvx__fail(error, status, "cuda: %s: %s (%s)", doing, cudaGetErrorString(code),
@@ -36,14 +38,46 @@ static void keep(rvx_cuda_device *device, cudaError_t code)
  * the first one: every way in says it. */
 static void use(const rvx_cuda_device *device) { cudaSetDevice(device->index); }
 
+/* The runtime says the same of a driver that is too old and of none. */
+static rvx_status no_driver(rvx_error *error)
+{
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    cudaGetLastError();
+    if (driver == 0)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "cuda: no driver of a GPU is installed");
+    return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                     "cuda: the driver knows CUDA %d.%d; this library needs one for CUDA %d.0",
+                     driver / 1000, driver % 1000 / 10, runtime / 1000);
+}
+
 rvx_status device_count(int *count, rvx_error *error)
 {
     cudaError_t code = cudaGetDeviceCount(count);
     if (code != cudaSuccess)
         *count = 0;
-    if (code == cudaErrorNoDevice)
+    if (code == cudaErrorNoDevice) {
+        cudaGetLastError();
         return RVX_OK;
-    return report(error, code, "no usable GPU");
+    }
+    return code == cudaErrorInsufficientDriver ? no_driver(error)
+                                               : report(error, code, "no usable GPU");
+}
+
+/* Kernels keep within what sm_80 gives a block; sm_86, sm_89 and sm_120 give it less. */
+static rvx_status check_shared(int index, rvx_error *error)
+{
+    enum { NEEDED = 163 << 10 };
+    int bytes = 0;
+    cudaError_t code =
+        cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
+    if (code == cudaSuccess && bytes < NEEDED)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "cuda:%d: a block gets %d KiB of shared memory here, the kernels need %d "
+                         "(A100, H100)",
+                         index, bytes >> 10, NEEDED >> 10);
+    return report(error, code, "device properties");
 }
 
 rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
@@ -56,6 +90,9 @@ rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
     if (index < 0 || index >= count)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: this machine has %d GPU%s", index,
                          count, count == 1 ? "" : "s");
+    status = check_shared(index, error);
+    if (status != RVX_OK)
+        return status;
     rvx_cuda_device *made = static_cast<rvx_cuda_device *>(calloc(1, sizeof(rvx_cuda_device)));
     if (!made)
         return rvx__fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
@@ -121,22 +158,29 @@ void *device_queue(rvx_cuda_device *device) { return device->queue; }
 void **device_libraries(rvx_cuda_device *device) { return &device->libraries; }
 void device_failed(rvx_cuda_device *device) { keep(device, cudaErrorUnknown); }
 
+static rvx_status allocated(rvx_error *error, cudaError_t code, int64_t bytes, const char *which)
+{
+    char doing[96];
+    snprintf(doing, sizeof doing, "%.1f MiB of memory %s", (double)bytes / 0x1p20, which);
+    return report(error, code, doing);
+}
+
 rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
     use(device);
-    return report(error, cudaMalloc(memory, (size_t)bytes), "allocate device memory");
+    return allocated(error, cudaMalloc(memory, (size_t)bytes), bytes, "of the device");
 }
 
 rvx_status allocate_host(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
     use(device);
-    return report(error, cudaMallocHost(memory, (size_t)bytes), "allocate pinned memory");
+    return allocated(error, cudaMallocHost(memory, (size_t)bytes), bytes, "that copies run from");
 }
 
 rvx_status allocate_shared(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
     use(device);
-    return report(error, cudaMallocManaged(memory, (size_t)bytes), "allocate managed memory");
+    return allocated(error, cudaMallocManaged(memory, (size_t)bytes), bytes, "that both see");
 }
 
 void release(rvx_cuda_device *, void *memory) { cudaFree(memory); }
@@ -171,6 +215,7 @@ void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
 
 rvx_status synchronize(rvx_cuda_device *device, rvx_error *error)
 {
+    use(device);
     keep(device, cudaGetLastError()); /* launches that were refused */
     keep(device, cudaStreamSynchronize(device->queue));
     cudaError_t code = device->failed;
@@ -249,6 +294,8 @@ rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
 
 rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)
 {
+    use(device);
+    keep(device, cudaGetLastError()); /* of what was queued before */
     return report(error, cudaStreamBeginCapture(device->queue, cudaStreamCaptureModeThreadLocal),
                   "begin a recording");
 }
@@ -258,9 +305,11 @@ rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *erro
     cudaGraph_t graph;
     cudaGraphExec_t made;
     *recording = nullptr;
+    use(device);
+    const cudaError_t launches = cudaGetLastError(); /* one that was refused is not in the graph */
     cudaError_t code = cudaStreamEndCapture(device->queue, &graph);
     if (code == cudaSuccess) {
-        code = cudaGraphInstantiate(&made, graph, 0);
+        code = launches == cudaSuccess ? cudaGraphInstantiate(&made, graph, 0) : launches;
         cudaGraphDestroy(graph);
     }
     if (code == cudaSuccess)
@@ -270,6 +319,7 @@ rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *erro
 
 void record_play(rvx_cuda_device *device, void *recording)
 {
+    use(device);
     keep(device, cudaGraphLaunch(static_cast<cudaGraphExec_t>(recording), device->queue));
 }
 
