@@ -260,10 +260,10 @@ gpu-kit: $(GPU_PROGRAMS)
 	@rm -rf $(BUILD)-gpu && mkdir -p $(BUILD)-gpu/lib
 	@for p in $(GPU_PROGRAMS:$(BUILD)/%=%); do mkdir -p $(BUILD)-gpu/$$(dirname $$p); strip --strip-unneeded -o $(BUILD)-gpu/$$p $(BUILD)/$$p; done
 	@ldd $(GPU_PROGRAMS) | awk '/=> \// {print $$3}' | sort -u | grep -vE '/lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+)\.so' | xargs -I {} cp -L {} $(BUILD)-gpu/lib
-	@touch $(BUILD)-gpu/kit
+	@git describe --always --dirty >$(BUILD)-gpu/kit
 	@echo "$(BUILD)-gpu: $$(du -sm $(BUILD)-gpu | cut -f1) MiB"
 
-$(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h $(BUILD)/librevoxel.a
+$(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h bench/json_keep.h $(BUILD)/librevoxel.a
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCC_FLAGS) -I/usr/local/cuda/include -cudart static -o $@ bench/bench_gpu.cu bench/cudnn.cc $(BUILD)/librevoxel.a -Xcompiler -fopenmp $(LIBS)
 

@@ -8,6 +8,7 @@
  * matrix rate. `error`: largest difference to the peer's result over the largest number, of a
  * sample. */
 #include "bench/gpu_peers.h"
+#include "bench/json_keep.h"
 #include "kernels/cuda/plugin.h"
 #include "kernels/cuda/simt.h"
 
@@ -389,7 +390,8 @@ Peer best_peer(const Problem &p, int phase, double until)
         return best;
     best.workspace = device_memory<char>(workspace_bytes);
     best.weight_gradient = device_memory<uint16_t>(2 * rvx__shape_count(p.weight));
-    const int count = peer_plans(plans, PLANS_MAX, peer_of(p, phase), workspace_bytes);
+    const double half = (until - now()) / 2; /* the other half is for trying them */
+    const int count = peer_plans(plans, PLANS_MAX, peer_of(p, phase), workspace_bytes, half);
     PeerPlan *chosen = nullptr;
     for (int i = 0; i < count; i++) {
         best.plan = plans[i];
@@ -545,6 +547,7 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
                     error);
         fprintf(json, "}");
         *first = false;
+        json_keep(json);
     }
     peer_free(peer.plan);
     cudaFree(peer.workspace);

@@ -1,47 +1,56 @@
 #!/bin/sh
-# Everything that only a machine with a GPU can tell, in less than ten minutes, without a network: builds
-# (or takes what was built elsewhere), all op cases GPU against CPU, exactness, compute-sanitizer on small
-# cases, benchmarks; a table last. usage: check_gpu.sh [OUT]
-#   OUT          folder for logs and JSON files (default: build/gpu)
+# Everything that only a machine with a GPU can tell, without a network: builds (or takes what was built
+# elsewhere), all op cases GPU against CPU, exactness, training beside the CPU, compute-sanitizer on small
+# cases, benchmarks; a table last. docs/first-gpu-session.md says what failures mean.
+# usage: check_gpu.sh [OUT]
+#   OUT          folder for the log, the tables and JSON files (default: build/gpu)
 #   BUILD        folder of programs (default: build); a folder made by `make gpu-kit` will do
-#   STAGES       which of: build ops exact sanitizer kernels step torch (default: all)
+#   STAGES       which of: build smoke ops exact train sanitizer kernels step torch (default: all)
 #   SECONDS_MAX  for all stages together (default: 590)
-# Exit status: 0 all stages passed, 1 some failed, 3 no GPU. Every stage has a time limit of its own, and one
-# that fails does not hide the others.
+#   KERNEL_SECONDS, STEP_SECONDS, TORCH_SECONDS   of the benchmarks (default: 140, 90, 90)
+# Exit status: 0 all stages passed, 1 some failed, 3 no GPU. Every part has a time limit of its own, and one
+# that fails or hangs does not hide the others: what is known stands in OUT at every moment.
 set -u
 cd "$(dirname "$0")/.."
 out=${1:-build/gpu}
 build=${BUILD:-build}
-stages=${STAGES:-build ops exact sanitizer kernels step torch}
+stages=${STAGES:-build smoke ops exact train sanitizer kernels step torch}
+kernel_seconds=${KERNEL_SECONDS:-140} step_seconds=${STEP_SECONDS:-90} torch_seconds=${TORCH_SECONDS:-90}
 started=$(date +%s)
 deadline=$((started + ${SECONDS_MAX:-590}))
 failed=0
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-table=$out/stages.txt
-: >"$table"
+table=$out/stages.txt log=$out/log.txt part_log=$out/part.txt troubles=$out/troubles.txt
+: >"$table" && : >"$log" && : >"$troubles"
 
-if ! nvidia-smi -L >"$out/gpus.txt" 2>&1 && ! ls /dev/nvidia[0-9]* >/dev/null 2>&1; then
+if ! nvidia-smi -L >"$out/gpu.txt" 2>&1 && ! ls /dev/nvidia[0-9]* >/dev/null 2>&1; then
     echo "check-gpu: this machine has no GPU; nothing was checked"
     exit 3
 fi
-cat "$out/gpus.txt"
-nvidia-smi >"$out/nvidia-smi.txt" 2>&1
+cat "$out/gpu.txt"
+{
+    date -u
+    nvidia-smi
+    echo "commit: $(cat "$build/kit" 2>/dev/null || git describe --always --dirty 2>/dev/null)"
+} >>"$out/gpu.txt" 2>&1
 
-# Libraries that were carried along, and those of PyTorch's packages (cuDNN, cuBLAS).
+# Libraries that were carried along, and those of PyTorch's packages (cuDNN, cuBLAS): for our programs only.
+# What python3 loads is left as it is.
 python=$(command -v "${PYTHON:-python3}" || true)
 packages=
 [ -z "$python" ] || packages=$("$python" -c 'import os, nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null || true)
-libraries=$build/lib:/usr/local/cuda/lib64
-for folder in ${packages:+"$packages"/*/lib}; do
+libraries=$build/lib
+for folder in ${packages:+"$packages"/*/lib} /usr/local/cuda/lib64; do
     [ ! -d "$folder" ] || libraries=$libraries:$folder
 done
-export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+libraries=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export RVX_TEST_CUDA="$build/librevoxel_cuda.so" OMP_WAIT_POLICY=passive
 
 wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
-# part NAME LIMIT COMMAND...: runs it with what is left of the time, into OUT/NAME.log; a line in the table.
+# part NAME LIMIT COMMAND...: runs it with what is left of the time, into OUT/part.txt, which then goes into
+# OUT/log.txt; a line in the table, and of a failure what tells most in OUT/troubles.txt.
 part() {
     name=$1 limit=$2
     shift 2
@@ -53,20 +62,43 @@ part() {
         return 1
     fi
     begun=$(date +%s)
-    timeout -k 5 "$limit" "$@" >"$out/$name.log" 2>&1
+    timeout -k 5 "$limit" "$@" >"$part_log" 2>&1
     status=$?
     case $status in
     0) word=passed ;;
     124 | 137) word="FAILED: longer than $limit s" ;;
     *) word="FAILED: status $status" ;;
     esac
-    [ $status = 0 ] || failed=1
-    tests=$(grep -cE '^ok' "$out/$name.log")
-    wrong=$(grep -cE '^not ok|^Bail out' "$out/$name.log")
+    tests=$(grep -cE '^ok' "$part_log")
+    wrong=$(grep -cE '^not ok|^Bail out' "$part_log")
     printf '%-28s %-28s %4d s %s\n' "$name" "$word" $(($(date +%s) - begun)) \
         "$([ "$tests$wrong" = 00 ] || echo "$tests ok, $wrong not ok")" | tee -a "$table"
+    if [ $status != 0 ]; then
+        failed=1
+        { grep -E '^not ok|^Bail out|^# .*cuda|^=+ (Error|Invalid|Warning|Uninit)|ERROR SUMMARY: [1-9]' "$part_log" | head -5
+            tail -n 2 "$part_log"
+        } | cut -c1-200 | awk -v name="$name" '!seen[$0]++ { print name ": " $0 }' | tee -a "$troubles"
+    fi
+    { printf '==== %s: %s\n' "$name" "$word" && head -c 2000000 "$part_log"; } >>"$log"
     return $status
 }
+ours() {
+    name=$1 limit=$2
+    shift 2
+    part "$name" "$limit" env LD_LIBRARY_PATH="$libraries" "$@"
+}
+finish() {
+    rm -f "$part_log"
+    echo
+    cat "$table"
+    [ ! -s "$troubles" ] || { echo && head -n 40 "$troubles"; }
+    awk -F '  +' 'BEGIN { printf "{\"stages\": [" }
+        { printf "%s\n  {\"name\": \"%s\", \"result\": \"%s\"}", (NR > 1 ? "," : ""), $1, $2 }
+        END { print "\n]}" }' "$table" >"$out/stages.json"
+    echo "$(($(date +%s) - started)) s; log, tables and JSON in $out"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
 
 if wanted build && [ ! -f "$build/kit" ]; then
     part build 240 make --no-print-directory -j"$(nproc)" BUILD="$build" gpu-programs || true
@@ -76,10 +108,15 @@ if [ ! -f "$RVX_TEST_CUDA" ]; then
     exit 1
 fi
 
+# Does anything run? All that follows fails alike where this does.
+if wanted smoke; then
+    ours smoke 40 "$build/revoxel" check unet3d --size 16x16x16 --classes 3 --widths 8,16 --device cuda --in 1 --quiet || true
+fi
+
 if wanted ops; then
     for test in "$build"/tests/cuda/test_* "$build"/tests/kernels/test_streams; do
-        case $test in *.d | *.o | */test_simt) continue ;; esac
-        [ ! -x "$test" ] || part "$(basename "$test")" 90 "$test" || true
+        case $test in *.d | *.o | */test_simt*) continue ;; esac
+        [ ! -x "$test" ] || ours "$(basename "$test")" 90 "$test" || true
     done
 fi
 
@@ -92,10 +129,12 @@ if wanted exact; then
         "unet3d --size 64x64x32 --classes 3 --widths 16,32,64 --storage bf16"; do
         number=$((number + 1))
         # shellcheck disable=SC2086
-        part "exact-$number-${what%% *}" 60 \
+        ours "exact-$number-${what%% *}" 60 \
             "$build/revoxel" check $what --device cuda --in 1 --quiet || true
     done
 fi
+
+[ -x "$build/revoxel" ] && wanted train && { ours train 90 bench/check_train.sh "$build/revoxel" || true; }
 
 if wanted sanitizer; then
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
@@ -105,30 +144,28 @@ if wanted sanitizer; then
         # initcheck knows no host's writes to memory that both see, which the op tests use: a network's
         # own memory is the device's.
         for tool in memcheck racecheck synccheck; do
-            part "$tool" 60 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
+            ours "$tool" 100 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
                 "$build/tests/cuda/test_ops" all 2e6 || true
         done
-        part initcheck 60 "$sanitizer" --tool initcheck --error-exitcode 9 --print-limit 20 \
+        ours initcheck 60 "$sanitizer" --tool initcheck --error-exitcode 9 --print-limit 20 \
             "$build/revoxel" check unet3d --size 16x16x16 --classes 3 --widths 8,16 --storage bf16 \
             --device cuda --in 1 --quiet || true
     fi
 fi
 
+show() { cat "$part_log" 2>/dev/null; }
 if wanted kernels && [ -x "$build/bench_gpu" ]; then
-    part kernels 150 "$build/bench_gpu" --library "$RVX_TEST_CUDA" --json "$out/gpu-kernels.json" --seconds 140 || true
-    cat "$out/kernels.log" 2>/dev/null
+    ours kernels $((kernel_seconds + 10)) "$build/bench_gpu" --library "$RVX_TEST_CUDA" --json "$out/gpu-kernels.json" \
+        --seconds "$kernel_seconds" || true
+    show
 fi
 if wanted step && [ -x "$build/bench_step_gpu" ]; then
-    part step 100 "$build/bench_step_gpu" --library "$RVX_TEST_CUDA" --json "$out/gpu-step.json" --seconds 90 || true
-    cat "$out/step.log" 2>/dev/null
+    ours step $((step_seconds + 20)) "$build/bench_step_gpu" --library "$RVX_TEST_CUDA" --json "$out/gpu-step.json" \
+        --seconds "$step_seconds" || true
+    show
 fi
 if wanted torch && [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
-    part torch 100 "$python" bench/peers/gpu_torch.py --json "$out/gpu-torch.json" --seconds 90 || true
-    cat "$out/torch.log" 2>/dev/null
+    part torch $((torch_seconds + 10)) "$python" bench/peers/gpu_torch.py --json "$out/gpu-torch.json" --seconds "$torch_seconds" || true
+    show
 fi
-
-echo
-cat "$table"
-grep -hE '^not ok|^Bail out|ERROR SUMMARY: [1-9]' "$out"/*.log | head -20
-echo "$(($(date +%s) - started)) s; logs and JSON in $out"
 exit $failed

@@ -2,6 +2,7 @@
  * time, so that the benchmark runs where they are not. */
 #include "bench/gpu_peers.h"
 
+#include <chrono>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,14 +191,29 @@ PeerPlan *plan_of(Descriptor config, int64_t workspace_bytes)
     return nullptr;
 }
 
+typedef std::chrono::steady_clock Clock;
+
+/* Plans of one problem as they are made. */
+struct Search {
+    PeerPlan **plans;
+    int most, made;
+    int64_t workspace_bytes;
+    Clock::time_point until;
+
+    bool goes_on() const { return made < most && (made == 0 || Clock::now() < until); }
+    void add(Descriptor config)
+    {
+        if (PeerPlan *plan = plan_of(config, workspace_bytes))
+            plans[made++] = plan;
+    }
+};
+
 /* The list of one mode of the heuristics. */
-int heuristic_plans(PeerPlan **plans, int most, Descriptor graph, cudnnBackendHeurMode_t mode,
-                    int64_t workspace_bytes)
+void heuristic_plans(Search &search, Descriptor graph, cudnnBackendHeurMode_t mode)
 {
     enum { LIST = 64 };
     Descriptor heuristics = make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), list[LIST];
     int64_t count = 0;
-    int made = 0;
     for (int i = 0; i < LIST; i++)
         list[i] = make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (set(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
@@ -206,39 +222,32 @@ int heuristic_plans(PeerPlan **plans, int most, Descriptor graph, cudnnBackendHe
         finish(heuristics) &&
         cudnn.get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, LIST,
                   &count, list) == CUDNN_STATUS_SUCCESS)
-        for (int i = 0; i < count && i < LIST && made < most; i++)
-            if (PeerPlan *plan = plan_of(list[i], workspace_bytes))
-                plans[made++] = plan;
+        for (int i = 0; i < count && i < LIST && search.goes_on(); i++)
+            search.add(list[i]);
     for (int i = 0; i < LIST; i++)
         cudnn.destroy(list[i]);
     cudnn.destroy(heuristics);
-    return made;
 }
 
 /* Every engine that takes the graph, with its defaults. */
-int engine_plans(PeerPlan **plans, int most, Descriptor graph, int64_t workspace_bytes)
+void engine_plans(Search &search, Descriptor graph)
 {
     int64_t engines = 0, count = 0;
-    int made = 0;
     cudnn.get(graph, CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT, CUDNN_TYPE_INT64, 1, &count,
               &engines);
-    for (int64_t index = 0; index < engines && made < most; index++) {
+    for (int64_t index = 0; index < engines && search.goes_on(); index++) {
         Descriptor engine = make(CUDNN_BACKEND_ENGINE_DESCRIPTOR),
                    config = make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-        PeerPlan *plan = nullptr;
         if (set(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                 &graph) &&
             set(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &index) &&
             finish(engine) &&
             set(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engine) &&
             finish(config))
-            plan = plan_of(config, workspace_bytes);
-        if (plan)
-            plans[made++] = plan;
+            search.add(config);
         cudnn.destroy(config);
         cudnn.destroy(engine);
     }
-    return made;
 }
 } // namespace
 
@@ -279,17 +288,21 @@ const char *peer_cublas_open(void *stream)
     return "cuBLAS";
 }
 
-int peer_plans(PeerPlan **plans, int most, const PeerConv &conv, int64_t workspace_bytes)
+int peer_plans(PeerPlan **plans, int most, const PeerConv &conv, int64_t workspace_bytes,
+               double seconds)
 {
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B,
                                                    CUDNN_HEUR_MODE_FALLBACK};
+    const auto left = std::chrono::duration_cast<Clock::duration>(
+        std::chrono::duration<double>(seconds > 0 ? seconds : 0));
+    Search search = {plans, most, 0, workspace_bytes, Clock::now() + left};
     Descriptor graph = make_graph(conv);
-    int made = 0;
     if (!graph)
         return 0;
     for (cudnnBackendHeurMode_t mode : modes)
-        made += heuristic_plans(plans + made, most - made, graph, mode, workspace_bytes);
-    return made + engine_plans(plans + made, most - made, graph, workspace_bytes);
+        heuristic_plans(search, graph, mode);
+    engine_plans(search, graph);
+    return search.made;
 }
 
 bool peer_run(PeerPlan *plan, const void *x, const void *weight, const void *y, void *workspace)
@@ -334,7 +347,7 @@ struct PeerPlan {
 };
 const char *peer_cudnn_open(void *) { return nullptr; }
 const char *peer_cublas_open(void *) { return nullptr; }
-int peer_plans(PeerPlan **, int, const PeerConv &, int64_t) { return 0; }
+int peer_plans(PeerPlan **, int, const PeerConv &, int64_t, double) { return 0; }
 bool peer_run(PeerPlan *, const void *, const void *, const void *, void *) { return false; }
 int64_t peer_engine(const PeerPlan *) { return -1; }
 int64_t peer_workspace(const PeerPlan *) { return 0; }

@@ -22,8 +22,10 @@ const char *peer_cudnn_open(void *stream);
 const char *peer_cublas_open(void *stream);
 
 /* All plans that cuDNN makes of a problem: its heuristics' lists A, B and fallback, then every
- * engine with its own defaults; at most `most`, none that needs more than workspace_bytes. */
-int peer_plans(PeerPlan **plans, int most, const PeerConv &conv, int64_t workspace_bytes);
+ * engine with its own defaults; at most `most`, none that needs more than workspace_bytes. Some
+ * engines are compiled when a plan is made: none is begun after `seconds`, but for the first. */
+int peer_plans(PeerPlan **plans, int most, const PeerConv &conv, int64_t workspace_bytes,
+               double seconds);
 /* x, weight, y: the problem's operands in device memory; what the phase writes is overwritten.
  * False: refused. */
 bool peer_run(PeerPlan *plan, const void *x, const void *weight, const void *y, void *workspace);

@@ -53,73 +53,77 @@ def formatted(torch, tensor, layout):
     return tensor.to(memory_format=torch.channels_last_3d) if layout == "channels_last_3d" else tensor
 
 
-def kernel_rows(torch, rounds, until):
+def compiled(torch, module, mode):
+    """The module as it is or compiled for the shapes it is called with, with nothing left of other modules."""
+    if mode == "eager":
+        return module
+    torch._dynamo.reset()
+    return torch.compile(module, dynamic=False)
+
+
+def kernel_row(torch, mode, layout, channels, phase, rounds, until):
+    side = KERNEL_SIDES[channels]
+    module = torch.nn.Sequential(
+        torch.nn.InstanceNorm3d(channels, affine=True), torch.nn.LeakyReLU(0.01),
+        torch.nn.Conv3d(channels, channels, 3, padding=1, bias=False))
+    module = formatted(torch, module.cuda().bfloat16(), layout)
+    inputs = [formatted(torch, torch.randn(1, channels, side, side, side, device="cuda", dtype=torch.bfloat16),
+                        layout) for _ in range(COPIES)]
+    call = compiled(torch, module, mode)
+    if phase == "fwd":
+        with torch.no_grad():
+            return timed(torch, lambda i: call(inputs[i % COPIES]), rounds, until)
+    leaves = [x.detach().requires_grad_() for x in inputs]
+
+    def run(i):
+        y = call(leaves[i % COPIES])
+        y.backward(y.detach())
+    return timed(torch, run, rounds, until)
+
+
+def kernel_rows(torch, mode, rounds, until):
     for channels, side in KERNEL_SIDES.items():
         for layout in ("contiguous", "channels_last_3d"):
-            module = torch.nn.Sequential(
-                torch.nn.InstanceNorm3d(channels, affine=True), torch.nn.LeakyReLU(0.01),
-                torch.nn.Conv3d(channels, channels, 3, padding=1, bias=False))
-            module = formatted(torch, module.cuda().bfloat16(), layout)
-            inputs = [formatted(torch, torch.randn(1, channels, side, side, side, device="cuda",
-                                                   dtype=torch.bfloat16), layout) for _ in range(COPIES)]
-            for mode in ("eager", "compile"):
+            for phase in ("fwd", "fwd+bwd"):
                 if time.monotonic() > until:
                     return
-                call = torch.compile(module) if mode == "compile" else module
-
-                def forward():
-                    with torch.no_grad():
-                        return timed(torch, lambda i: call(inputs[i % COPIES]), rounds, until)
-
-                def training():
-                    leaves = [x.detach().requires_grad_() for x in inputs]
-
-                    def run(i):
-                        y = call(leaves[i % COPIES])
-                        y.backward(y.detach())
-                    return timed(torch, run, rounds, until)
-
-                for phase, work in (("fwd", forward), ("fwd+bwd", training)):
-                    yield {"what": "norm+act+conv3", "channels": channels, "side": side, "phase": phase,
-                           "layout": layout, "mode": mode, **guarded(torch, work)}
-            del inputs, module
+                yield {"what": "norm+act+conv3", "channels": channels, "side": side, "phase": phase,
+                       "layout": layout, "mode": mode,
+                       **guarded(torch, lambda: kernel_row(torch, mode, layout, channels, phase, rounds, until))}
 
 
-def step_rows(torch, rounds, until):
+def step_row(torch, mode, layout, name, size, rounds, until):
     import losses
     import networks
+    voxels = [int(s) for s in size.split("x")][::-1]
+    widths = [16, 32, 64, 128] if name == "UNet3d" else [60, 120, 240, 360, 480]
+    model = formatted(torch, getattr(networks, name)(1, 3, widths).cuda().bfloat16(), layout)
+    call = compiled(torch, model, mode)
+    image = formatted(torch, torch.randn(1, 1, *voxels, device="cuda", dtype=torch.bfloat16), layout)
+    labels = torch.randint(0, 3, (1, *voxels), device="cuda")
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.99, nesterov=True)
+
+    def run(_):
+        optimiser.zero_grad(set_to_none=True)
+        outputs = call(image)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        losses.training_loss([z.float() for z in outputs], labels).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 12)
+        optimiser.step()
+    return timed(torch, run, rounds, until)
+
+
+def step_rows(torch, mode, rounds, until):
     for size in STEP_SIZES:
         for name in ("UNet3d", "RevUNet3d"):
             for layout in ("contiguous", "channels_last_3d"):
-                for mode in ("eager", "compile"):
-                    if time.monotonic() > until:
-                        return
-                    voxels = [int(s) for s in size.split("x")][::-1]
-
-                    def work():
-                        widths = [16, 32, 64, 128] if name == "UNet3d" else [60, 120, 240, 360, 480]
-                        model = getattr(networks, name)(1, 3, widths)
-                        model = formatted(torch, model.cuda().bfloat16(), layout)
-                        call = torch.compile(model) if mode == "compile" else model
-                        image = formatted(torch, torch.randn(1, 1, *voxels, device="cuda",
-                                                             dtype=torch.bfloat16), layout)
-                        labels = torch.randint(0, 3, (1, *voxels), device="cuda")
-                        optimiser = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.99, nesterov=True)
-
-                        def run(_):
-                            optimiser.zero_grad(set_to_none=True)
-                            outputs = call(image)
-                            outputs = outputs if isinstance(outputs, list) else [outputs]
-                            losses.training_loss([z.float() for z in outputs], labels).backward()
-                            torch.nn.utils.clip_grad_norm_(model.parameters(), 12)
-                            optimiser.step()
-                        torch.cuda.reset_peak_memory_stats()
-                        return timed(torch, run, rounds, until)
-
-                    row = {"what": "step", "network": name, "size": size, "layout": layout, "mode": mode,
-                           **guarded(torch, work)}
-                    row["peak_bytes"] = torch.cuda.max_memory_allocated()
-                    yield row
+                if time.monotonic() > until:
+                    return
+                torch.cuda.reset_peak_memory_stats()
+                row = {"what": "step", "network": name, "size": size, "layout": layout, "mode": mode,
+                       **guarded(torch, lambda: step_row(torch, mode, layout, name, size, rounds, until))}
+                row["peak_bytes"] = torch.cuda.max_memory_allocated()
+                yield row
 
 
 def main():
@@ -140,8 +144,10 @@ def main():
     torch.manual_seed(1)
     begin = time.monotonic()
     rows = []
-    for make, share in ((kernel_rows, 0.6), (step_rows, 1.0)):
-        for row in make(torch, options.rounds, begin + share * options.seconds):
+    # What is compiled takes longest and comes last: time may run out.
+    for make, mode, share in ((kernel_rows, "eager", 0.25), (step_rows, "eager", 0.5),
+                              (kernel_rows, "compile", 0.75), (step_rows, "compile", 1.0)):
+        for row in make(torch, mode, options.rounds, begin + share * options.seconds):
             rows.append(row)
             print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
             if options.json:  # after every row: a time limit may end this
