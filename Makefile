@@ -255,13 +255,14 @@ GPU_PROGRAMS := $(BUILD)/librevoxel_cuda.so $(BUILD)/revoxel $(BUILD)/bench_gpu 
 gpu-programs: $(GPU_PROGRAMS)
 
 # The same without debugging symbols, with the libraries that such a machine may lack: BUILD=build-gpu
-# bench/check_gpu.sh runs them where there is neither compiler nor network.
+# bench/check_gpu.sh runs them where there is neither compiler nor network. Packed beside it, to carry.
 gpu-kit: $(GPU_PROGRAMS)
 	@rm -rf $(BUILD)-gpu && mkdir -p $(BUILD)-gpu/lib
 	@for p in $(GPU_PROGRAMS:$(BUILD)/%=%); do mkdir -p $(BUILD)-gpu/$$(dirname $$p); strip --strip-unneeded -o $(BUILD)-gpu/$$p $(BUILD)/$$p; done
 	@ldd $(GPU_PROGRAMS) | awk '/=> \// {print $$3}' | sort -u | grep -vE '/lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+)\.so' | xargs -I {} cp -L {} $(BUILD)-gpu/lib
 	@git describe --always --dirty >$(BUILD)-gpu/kit
-	@echo "$(BUILD)-gpu: $$(du -sm $(BUILD)-gpu | cut -f1) MiB"
+	@tar czf $(BUILD)-gpu.tar.gz $(BUILD)-gpu
+	@echo "$(BUILD)-gpu: $$(du -sm $(BUILD)-gpu | cut -f1) MiB, packed $$(du -sm $(BUILD)-gpu.tar.gz | cut -f1) MiB in $(BUILD)-gpu.tar.gz"
 
 $(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h bench/json_keep.h $(BUILD)/librevoxel.a
 	@mkdir -p $(@D)

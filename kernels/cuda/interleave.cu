@@ -51,16 +51,35 @@ RVX_DEVICE uint32_t turn_source(const Turn &t, uint32_t to)
     return to % t.rows * t.columns + to / t.rows;
 }
 
+/* A cycle is walked from its least unit; one of a single unit is not walked. */
+RVX_DEVICE bool turn_begins(const Turn &t, uint32_t unit)
+{
+    uint32_t other = turn_source(t, unit);
+    if (other == unit)
+        return false;
+    while (other > unit)
+        other = turn_source(t, other);
+    return other == unit;
+}
+
+enum { TURN_BLOCKS = 2048 /* each finds where cycles begin, once for all its words */ };
+
+inline size_t turn_bytes(const Turn &t) { return ((size_t)t.rows * t.columns + 31) / 32 * 4; }
+
 template <class Word> RVX_GLOBAL void RVX_BOUNDS(POINTWISE_THREADS) turn_kernel(Word *data, Turn t)
 {
+    RVX_SHARED(uint32_t, begins); /* a bit for each unit */
     const uint32_t count = t.rows * t.columns;
+    for (uint32_t w = threadIdx.x; w < (count + 31) / 32; w += POINTWISE_THREADS) {
+        uint32_t bits = 0;
+        for (uint32_t b = 0; b < 32 && w * 32 + b < count; b++)
+            bits |= (turn_begins(t, w * 32 + b) ? 1u : 0u) << b;
+        begins[w] = bits;
+    }
+    simt::barrier();
     for (int64_t i = first_item(); i < t.words; i += item_step()) {
         for (uint32_t first = 1; first + 1 < count; first++) {
-            /* a cycle is walked from its least unit */
-            uint32_t least = turn_source(t, first);
-            while (least > first)
-                least = turn_source(t, least);
-            if (least < first || turn_source(t, first) == first)
+            if (!(begins[first / 32] >> first % 32 & 1))
                 continue;
             const Word spare = data[first * t.words + i];
             uint32_t to = first;
@@ -84,9 +103,13 @@ template <class Word> void move_words(const rvx_call *call, const rvx_tensor &wh
     char *data = static_cast<char *>(whole.data);
     const uint32_t parts = RVX_PARTS, many = (uint32_t)slices;
     Turn turn = {deal ? many : parts, deal ? parts : many, voxels * unit / (int64_t)sizeof(Word)};
+    const auto queue_turn = [&] {
+        const dim3 most(TURN_BLOCKS), all = pointwise_grid(turn.words);
+        simt::launch(turn_kernel<Word>, all.x < most.x ? all : most, POINTWISE_THREADS,
+                     turn_bytes(turn), queue_of(call), reinterpret_cast<Word *>(data), turn);
+    };
     if (!deal)
-        simt::launch(turn_kernel<Word>, pointwise_grid(turn.words), POINTWISE_THREADS, 0,
-                     queue_of(call), reinterpret_cast<Word *>(data), turn);
+        queue_turn();
     const int64_t fit = rvx__interleave_aside_bytes(s) / slice;
     for (int64_t first = 0; first < slices; first += fit) {
         const int64_t count = slices - first < fit ? slices - first : fit;
@@ -102,8 +125,7 @@ template <class Word> void move_words(const rvx_call *call, const rvx_tensor &wh
                      static_cast<const Word *>(call->scratch), m);
     }
     if (deal)
-        simt::launch(turn_kernel<Word>, pointwise_grid(turn.words), POINTWISE_THREADS, 0,
-                     queue_of(call), reinterpret_cast<Word *>(data), turn);
+        queue_turn();
 }
 
 void move_in_place(const rvx_call *call, const rvx_tensor &whole, bool deal)
@@ -112,6 +134,8 @@ void move_in_place(const rvx_call *call, const rvx_tensor &whole, bool deal)
     const uintptr_t all = reinterpret_cast<uintptr_t>(whole.data) | (uintptr_t)unit;
     if (all % sizeof(Words4) == 0)
         move_words<Words4>(call, whole, deal);
+    else if (all % sizeof(uint64_t) == 0)
+        move_words<uint64_t>(call, whole, deal);
     else
         move_words<uint16_t>(call, whole, deal);
 }
@@ -152,6 +176,8 @@ void move_channels(const rvx_call *call, const rvx_tensor &to, const rvx_tensor 
         combine(call, to, from, to, add ? SUM : COPY);
     else if (all % sizeof(Words4) == 0)
         channels_move<Words4>(call, to, from);
+    else if (all % sizeof(uint64_t) == 0)
+        channels_move<uint64_t>(call, to, from);
     else
         channels_move<uint16_t>(call, to, from);
 }
