@@ -40,7 +40,7 @@ static rvx_status recipe_find(rvx_recipe *recipe, const char *dataset,
     settings.seed = options->seed;
     settings.threads = options->threads;
     if (!options->plan)
-        return rvx__facade_plan(recipe, dataset, &settings, error);
+        return rvx__facade_plan(recipe, dataset, &settings, NULL, error);
     rvx_status status = rvx__recipe_load(recipe, options->plan, error);
     return status == RVX_OK ? rvx__facade_plan_agrees(recipe, options->plan, &settings, error)
                             : status;

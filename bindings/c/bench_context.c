@@ -130,7 +130,7 @@ static rvx_status plan_run(context_bench *b, const char *path, int64_t edge, int
     settings.steps = 1; /* until the patch is known */
     settings.seed = (uint64_t)seed;
     settings.threads = b->options.threads;
-    RVX_TRY(rvx__facade_plan(&recipe, b->dataset, &settings, error));
+    RVX_TRY(rvx__facade_plan(&recipe, b->dataset, &settings, NULL, error));
     int64_t *size = recipe.patch.size, seen = size[0] * size[1] * size[2];
     int64_t steps = (b->voxels + seen / 2) / seen;
     recipe.patch.batch = 1;

@@ -1,6 +1,6 @@
 /* rvx_evaluate: see revoxel.h. */
 #include "engine/segment/evaluate.h"
-#include "bindings/c/facade.h"
+#include "bindings/c/repairs.h"
 
 #include <math.h>
 
@@ -26,6 +26,7 @@ rvx_status rvx_evaluate(char **table, const char *predictions, const char *refer
 {
     rvx_evaluate_options options;
     rvx_evaluation evaluation = {0};
+    rvx_repairs repairs = {0};
     rvx_text text = {0};
     rvx_status status;
     if (table)
@@ -42,9 +43,12 @@ rvx_status rvx_evaluate(char **table, const char *predictions, const char *refer
     evaluate_state state = {.options = &options, .started = rvx__facade_seconds()};
     rvx_evaluate_params params = {.tolerance_mm = options.tolerance_mm,
                                   .threads = rvx__facade_thread_count(options.threads),
+                                  .repairs = options.repair ? &repairs : NULL,
                                   .progress = evaluate_progress,
                                   .context = &state};
     RVX_TRY(rvx__evaluate(&evaluation, predictions, references, &params, error));
+    rvx__facade_repairs_tell(&repairs, options.progress, options.context);
+    RVX_TRY(rvx__repairs_check(&repairs, error));
     if (options.out)
         RVX_TRY(rvx__evaluation_write(&evaluation, options.out, error));
     if (table) {
@@ -53,5 +57,6 @@ rvx_status rvx_evaluate(char **table, const char *predictions, const char *refer
     }
 cleanup:
     rvx__evaluation_free(&evaluation);
+    rvx__repairs_free(&repairs);
     return status;
 }

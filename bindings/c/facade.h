@@ -39,10 +39,10 @@ double rvx__facade_seconds(void);       /* of a clock that only goes forward */
 
 /* ---- Plans ------------------------------------------------------------------------------------
  * The recipe for a data set as `revoxel plan` makes it: fingerprint, defaults, then what `settings`
- * overrides, checked. `settings` has gone through rvx__facade_options. Freed with
- * rvx__recipe_free. */
+ * overrides, checked. `settings` has gone through rvx__facade_options; `repairs`: NULL to refuse
+ * what is wrong with a file. Freed with rvx__recipe_free. */
 rvx_status rvx__facade_plan(rvx_recipe *out, const char *dataset, const rvx_plan_settings *settings,
-                            rvx_error *error);
+                            struct rvx_repairs *repairs, rvx_error *error);
 /* Refuses a setting that contradicts the recipe read from `source`: a plan file or a run that goes
  * on is not overridden. What settings leave at zero is not compared. */
 rvx_status rvx__facade_plan_agrees(const rvx_recipe *recipe, const char *source,

@@ -60,6 +60,7 @@ static rvx_status judge_case(judging *j, const char *folder, int threads, rvx_er
     const rvx_dataset_case *files =
         &j->dataset->cases[rvx__dataset_find(j->dataset, name)]; /* the split checked the names */
     rvx__case_recipe_make(&recipe, channels, plan);
+    recipe.repairs = j->dataset->repairs;
     RVX_TRY(rvx__case_reader_open(&one, name, (const char *const *)files->images, NULL, &recipe,
                                   error));
     RVX_TRY(
@@ -89,6 +90,7 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
     RVX_TRY(rvx__path_join(folder, run, "validation", error));
     RVX_TRY(rvx__path_join(json, run, "validation.json", error));
     RVX_TRY(rvx__class_list_load(&j.evaluation.list, labels, error));
+    j.evaluation.repairs = dataset->repairs;
     RVX_TRY(rvx__directory_create(folder, error));
     while (j.done < j.names.count) {
         RVX_TRY(judge_case(&j, folder, threads, error));

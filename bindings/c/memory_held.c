@@ -5,6 +5,7 @@
 
 #include "engine/run/cases.h"
 #include "engine/run/infer.h"
+#include "engine/volume/repair.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +20,18 @@ static rvx_status case_size(int64_t out[3], const rvx_recipe *recipe, const char
     rvx_volume_reader *reader = NULL;
     rvx_grid_map map;
     double spacing[3] = {0, 0, 0};
-    rvx_status status = rvx__volume_reader_open(&reader, image, error);
-    if (status != RVX_OK)
+    rvx_repairs repairs = {0}; /* of a size alone: not listed */
+    rvx_status status = rvx__volume_reader_open_repair(&reader, image, &repairs, error);
+    if (status != RVX_OK) {
+        rvx__repairs_free(&repairs);
         return status;
+    }
     for (int axis = 0; axis < 3 && !recipe->spacing_native; axis++)
         spacing[axis] = recipe->spacing[axis];
     status =
         rvx__grid_map_make(&map, &rvx__volume_reader_info(reader)->geometry, spacing, image, error);
     rvx__volume_reader_close(reader);
+    rvx__repairs_free(&repairs);
     for (int axis = 0; axis < 3 && status == RVX_OK; axis++)
         out[axis] = map.network_size[2 - axis];
     return status;

@@ -1,7 +1,7 @@
 /* rvx_plan_dataset, and the making of a recipe that training shares with it. Owns: how the settings
  * of a caller override the defaults of a data set, and how many steps fit a time. */
 #include "engine/plan/plan.h"
-#include "bindings/c/facade.h"
+#include "bindings/c/repairs.h"
 #include "engine/run/cases.h"
 #include "engine/run/train_plan.h"
 #include "engine/volume/dataset.h"
@@ -333,7 +333,7 @@ cleanup:
 }
 
 rvx_status rvx__facade_plan(rvx_recipe *out, const char *path, const rvx_plan_settings *settings,
-                            rvx_error *error)
+                            rvx_repairs *repairs, rvx_error *error)
 {
     rvx_status status;
     rvx_dataset *dataset = NULL;
@@ -345,12 +345,15 @@ rvx_status rvx__facade_plan(rvx_recipe *out, const char *path, const rvx_plan_se
     RVX_TRY(settings_check(settings, error));
     RVX_TRY(rvx__facade_segmenter(&model, settings->network ? settings->network : "unet3d", error));
     RVX_TRY(rvx__dataset_open(&dataset, path, error));
+    dataset->repairs = repairs;
     if (rvx__facade_progress(settings->progress, settings->context,
                              rvx__facade_phase("load", path, 0, dataset->case_count))) {
         status = rvx__fail(error, RVX_CANCELLED, "planning was stopped");
         goto cleanup;
     }
     RVX_TRY(rvx__fingerprint_make(&fingerprint, dataset, error));
+    if (repairs && !rvx__facade_repairs_tell(repairs, settings->progress, settings->context))
+        RVX_TRY(rvx__fail(error, RVX_CANCELLED, "planning was stopped"));
     RVX_TRY(facts_collect(&facts, &arrays, dataset, &fingerprint, error));
     facts.budget_bytes = settings->budget_bytes;
     facts.seed = (int64_t)settings->seed;
@@ -425,19 +428,22 @@ rvx_status rvx_plan_dataset(char **text, const char *dataset, const rvx_plan_set
 {
     rvx_plan_settings settings;
     rvx_recipe recipe = {0};
+    rvx_repairs repairs = {0};
     rvx_text printed = {0};
     rvx_status status;
     if (text)
         *text = NULL;
     RVX_TRY(rvx__facade_required(dataset, "dataset", error));
     RVX_TRY(rvx__facade_options(&settings, sizeof settings, given, "rvx_plan_settings", error));
-    RVX_TRY(rvx__facade_plan(&recipe, dataset, &settings, error));
+    RVX_TRY(
+        rvx__facade_plan(&recipe, dataset, &settings, settings.repair ? &repairs : NULL, error));
     RVX_TRY(rvx__recipe_print(&printed, &recipe, error));
     if (settings.out)
         RVX_TRY(rvx__recipe_save(&recipe, settings.out, error));
     if (text)
         status = rvx__facade_text(text, &printed, status, error);
 cleanup:
+    rvx__repairs_free(&repairs);
     rvx__text_free(&printed);
     rvx__recipe_free(&recipe);
     return status;

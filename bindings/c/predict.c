@@ -1,9 +1,11 @@
 /* rvx_predict: files in, label maps out. */
 #include "bindings/c/model_file.h"
+#include "bindings/c/repairs.h"
 
 #include "engine/run/cases.h"
 #include "engine/volume/format.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,7 @@ typedef struct prediction {
     rvx_predict_options options;
     rvx_names identifiers; /* cases, each with the path of its first channel */
     char **first_paths;
+    rvx_repairs repairs;
     int64_t capacity, done;
     double started, voxels;
 } prediction;
@@ -23,6 +26,8 @@ static int poll_tiles(void *context, double done, double total)
     const char *name = p->done < p->identifiers.count ? p->identifiers.names[p->done] : NULL;
     rvx_progress progress = rvx__facade_phase("predict", name, p->done, p->identifiers.count);
     progress.overflow = rvx__predictor_overflow(p->model.predictor);
+    if (!rvx__facade_repairs_tell(&p->repairs, p->options.progress, p->options.context))
+        return 1;
     double fraction = ((double)p->done + done / total) / (double)p->identifiers.count;
     double elapsed = rvx__facade_seconds() - p->started;
     if (fraction > 0)
@@ -183,6 +188,7 @@ static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     rvx_case_recipe recipe;
     rvx__case_recipe_make(&recipe, channels, &p->model.recipe);
+    recipe.repairs = p->options.repair ? &p->repairs : NULL;
     for (int c = 0; c < recipe.channel_count; c++) {
         RVX_TRY(rvx__facade_channel_path(paths[c], p->first_paths[p->done], c, error));
         images[c] = paths[c];
@@ -195,6 +201,21 @@ static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
 cleanup:
     rvx__case_reader_close(one);
     return status;
+}
+
+/* The ending of what is written, where the caller wants another than the dataset's. */
+static rvx_status format_apply(prediction *p, rvx_error *error)
+{
+    const char *format = p->options.format;
+    char name[RVX_NAME_BYTES + 1];
+    if (!format)
+        return RVX_OK;
+    snprintf(name, sizeof name, "x%.63s", format);
+    if (strlen(format) >= RVX_NAME_BYTES || rvx__volume_stem_bytes(name) != 1)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "format '%.40s': expected %s or .seg.nrrd",
+                         format, RVX_VOLUME_SUFFIXES);
+    memcpy(p->model.recipe.file_ending, format, strlen(format) + 1);
+    return RVX_OK;
 }
 
 rvx_status rvx_predict(const char *run, const char *const *images, int64_t image_count,
@@ -221,6 +242,7 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
                                      .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
                                      .device = device};
     RVX_TRY(rvx__model_file_open(&p.model, run, p.options.use_latest != 0, &options, error));
+    RVX_TRY(format_apply(&p, error));
     for (int64_t i = 0; i < image_count; i++)
         RVX_TRY(rvx__path_is_directory(images[i]) ? add_folder(&p, images[i], error)
                                                   : add_file(&p, images[i], error));
@@ -232,7 +254,10 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
         if (poll_tiles(&p, 0, 1) && p.done < p.identifiers.count)
             RVX_TRY(rvx__fail(error, RVX_CANCELLED, "cancelled"));
     }
+    rvx__facade_repairs_tell(&p.repairs, p.options.progress, p.options.context);
+    status = rvx__facade_repairs_write(&p.repairs, out, error);
 cleanup:
+    rvx__repairs_free(&p.repairs);
     rvx__model_file_close(&p.model);
     for (int64_t i = 0; i < p.identifiers.count; i++)
         free(p.first_paths[i]);

@@ -25,6 +25,11 @@
  * device_library says. What is missing is refused before any work starts. A budget is then about
  * the memory of the GPU; without one, all that is free there may be taken.
  *
+ * Repairs: a file that is wrong (docs/formats.md, "Bad input") is refused, with its field and what
+ * the option `repair` would do. With it, what has a sane repair is repaired, and every repair is
+ * told by a progress call of phase "repair" with one sentence as its item, and listed in
+ * repairs.txt in the folder that a training or a prediction writes.
+ *
  * Files: a target holds its old content or the complete new one, never half of it. */
 #ifndef REVOXEL_H
 #define REVOXEL_H
@@ -79,7 +84,8 @@ RVX_API void rvx_string_free(char *text); /* NULL is legal */
 
 typedef struct rvx_progress {
     size_t struct_bytes;
-    const char *phase;        /* "load", "train", "validate", "predict", "synth", "evaluate" */
+    const char *phase;        /* "load", "train", "validate", "predict", "synth", "evaluate",
+                               "repair" */
     const char *item;         /* case or file at hand; may be NULL */
     int64_t done, total;      /* steps, tiles or cases of this phase */
     double loss;              /* training: moving average; else NaN */
@@ -129,6 +135,9 @@ typedef struct rvx_convert_options {
     const char *dtype;  /* "int16", "float32", ...; NULL: the input's, float32 where it is scaled */
     const char *like;   /* a volume whose grid the output gets, 0 outside the input; NULL: none */
     int labels;         /* nearest voxel instead of linear interpolation */
+    int repair;         /* see Repairs above */
+    rvx_progress_callback progress; /* phase "repair" alone */
+    void *context;
 } rvx_convert_options;
 
 /* Writes a volume in the format that `out` ends with. Its place in the patient stays. A value that
@@ -176,6 +185,7 @@ typedef struct rvx_plan_settings {
     const char
         *augmentation; /* "none", "nnunet" (its transforms) or "ultrasound" (and those of
                           docs/augmentation.md); NULL: the last for ultrasound, else nnunet */
+    int repair;        /* see Repairs above */
 } rvx_plan_settings;
 
 /* Reads the dataset's fingerprint and makes the training plan: one editable JSON. `text` receives
@@ -292,6 +302,7 @@ typedef struct rvx_train_options {
     void *context;
     const char *device, *device_library;              /* see Devices above */
     const rvx_implementation_options *implementation; /* of training; NULL: defaults */
+    int repair;                                       /* see Repairs above */
 } rvx_train_options;
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,
@@ -314,6 +325,8 @@ typedef struct rvx_predict_options {
     rvx_progress_callback progress;
     void *context;
     const char *device, *device_library; /* see Devices above */
+    int repair;                          /* see Repairs above */
+    const char *format; /* ending of what is written, ".nrrd"; NULL: the dataset's */
 } rvx_predict_options;
 
 /* Segments images (files, CASE_0000.nii.gz with its other channels beside it, or folders of such)
@@ -331,6 +344,7 @@ typedef struct rvx_evaluate_options {
     int threads;
     rvx_progress_callback progress;
     void *context;
+    int repair; /* see Repairs above */
 } rvx_evaluate_options;
 
 /* Compares label maps of equal name; `table` receives a table for the screen. */

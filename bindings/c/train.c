@@ -1,5 +1,5 @@
 /* rvx_train: plan, train, and in the end segment and judge the validation cases. */
-#include "bindings/c/facade.h"
+#include "bindings/c/repairs.h"
 
 #include "engine/run/choice.h"
 #include "engine/run/train.h"
@@ -13,6 +13,7 @@ typedef struct training {
     rvx_recipe recipe;
     const rvx_model *model;
     rvx_dataset *dataset;
+    rvx_repairs repairs;
     int64_t overflow;
 } training;
 
@@ -27,6 +28,8 @@ static int poll_training(void *context, const rvx_train_status *s)
     progress.seconds_left = s->seconds_left;
     progress.overflow = t->overflow = s->overflow;
     progress.loader_wait = s->wait_share;
+    if (!rvx__facade_repairs_tell(&t->repairs, t->options.progress, t->options.context))
+        return 1;
     return rvx__facade_progress(t->options.progress, t->options.context, progress);
 }
 
@@ -51,7 +54,7 @@ static rvx_status find_plan(training *t, const char *dataset, const char *run, r
         settings.progress = t->options.progress;
         settings.context = t->options.context;
     }
-    status = rvx__facade_plan(&t->recipe, dataset, &settings, error);
+    status = rvx__facade_plan(&t->recipe, dataset, &settings, t->dataset->repairs, error);
 cleanup:
     return status;
 }
@@ -101,6 +104,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
     RVX_TRY(rvx__facade_choices(&choices, device, t.options.implementation, error));
     RVX_TRY(rvx__facade_workspace(&workspace, t.options.implementation, error));
     RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
+    t.dataset->repairs = t.options.repair ? &t.repairs : NULL;
     RVX_TRY(find_plan(&t, dataset, run, error));
     RVX_TRY(rvx__facade_segmenter(&t.model, t.recipe.network.name, error));
     RVX_TRY(check_dataset(&t, error));
@@ -122,7 +126,10 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
         device->choices = NULL; /* segments as rvx_predict does */
     if (!t.options.no_validation_output)
         RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, device, t.overflow, error));
+    rvx__facade_repairs_tell(&t.repairs, t.options.progress, t.options.context);
+    status = rvx__facade_repairs_write(&t.repairs, run, error);
 cleanup:
+    rvx__repairs_free(&t.repairs);
     rvx__recipe_free(&t.recipe);
     rvx__dataset_free(t.dataset);
     rvx__choices_close(choices);

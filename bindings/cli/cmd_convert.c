@@ -6,6 +6,7 @@
 typedef struct convert_options {
     const char *spacing, *orient, *dtype, *like;
     bool labels;
+    bool repair;
 } convert_options;
 
 #define AT(field) offsetof(convert_options, field)
@@ -19,6 +20,8 @@ static const rvx_cli_option options_table[] = {
      .offset = AT(like)},
     {"--labels", NULL, "a label map: the nearest voxel instead of linear interpolation",
      RVX_CLI_FLAG, .offset = AT(labels)},
+    {"--repair", NULL, "repair what is wrong with files where that is sane, and say it",
+     RVX_CLI_FLAG, .offset = AT(repair)},
     {0}};
 
 /* "1,1,2.5": three numbers. */
@@ -41,6 +44,7 @@ static int run(int count, char **arguments)
     int wrong = rvx__cli_parse(&rvx__cli_convert, &options, &positional_count, count, arguments);
     if (wrong)
         return wrong;
+    rvx_cli_progress progress = {.quiet = true}; /* repairs alone are told */
     rvx_convert_options convert = RVX_OPTIONS(rvx_convert_options);
     rvx_error error;
     if (options.spacing && !spacing_parse(convert.spacing, options.spacing))
@@ -52,6 +56,9 @@ static int run(int count, char **arguments)
     convert.dtype = options.dtype;
     convert.like = options.like;
     convert.labels = options.labels;
+    convert.repair = options.repair;
+    convert.progress = rvx__cli_progress;
+    convert.context = &progress;
     rvx_status status = rvx_convert(arguments[0], arguments[1], &convert, &error);
     return rvx__cli_finish(status, &error, NULL);
 }

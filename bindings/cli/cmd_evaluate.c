@@ -6,6 +6,7 @@ typedef struct evaluate_options {
     double tolerance_mm;
     int64_t threads;
     bool quiet;
+    bool repair;
 } evaluate_options;
 
 #define AT(field) offsetof(evaluate_options, field)
@@ -20,6 +21,8 @@ static const rvx_cli_option options_table[] = {
     {"--threads", "N", "cores to use (default: all)", RVX_CLI_INTEGER, .offset = AT(threads), 1,
      RVX_CLI_THREADS_MAX},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
+    {"--repair", NULL, "repair what is wrong with files where that is sane, and say it",
+     RVX_CLI_FLAG, .offset = AT(repair)},
     {0}};
 
 static int run(int count, char **arguments)
@@ -35,6 +38,7 @@ static int run(int count, char **arguments)
     char *table = NULL;
     evaluate.out = options.out;
     evaluate.tolerance_mm = options.tolerance_mm;
+    evaluate.repair = options.repair;
     evaluate.threads = (int)options.threads;
     evaluate.progress = rvx__cli_progress;
     evaluate.context = &progress;

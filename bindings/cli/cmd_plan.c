@@ -12,6 +12,7 @@ typedef struct plan_options {
     const char *out, *device;
     int64_t size[3], in_channels, classes, depth, batch, threads;
     bool json;
+    bool repair;
 } plan_options;
 
 #define AT(field) offsetof(plan_options, field)
@@ -38,6 +39,8 @@ static const rvx_cli_option options_table[] = {
     RVX_CLI_IMPLEMENTATION(plan_options, implementation),
     {"--threads", "N", "cores that training will use (default: all)", RVX_CLI_INTEGER,
      .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
+    {"--repair", NULL, "repair what is wrong with files where that is sane, and say it",
+     RVX_CLI_FLAG, .offset = AT(repair)},
     {0}};
 
 /* What only one of the two kinds of planning knows: refused beside the other. */
@@ -105,12 +108,16 @@ static int plan_dataset(const plan_options *options, const char *dataset,
                         const rvx_implementation_options *implementation)
 {
     rvx_plan_settings settings;
+    rvx_cli_progress progress = {.quiet = true}; /* repairs alone are told */
     rvx_memory_options memory = RVX_OPTIONS(rvx_memory_options);
     rvx_error error;
     char *plan = NULL, *table = NULL;
     rvx__cli_plan_settings(&settings, &options->plan);
     settings.out = options->out;
     settings.threads = (int)options->threads;
+    settings.repair = options->repair;
+    settings.progress = rvx__cli_progress;
+    settings.context = &progress;
     rvx_status status = rvx_plan_dataset(&plan, dataset, &settings, &error);
     if (status == RVX_OK) {
         memory.plan = plan;

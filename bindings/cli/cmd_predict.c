@@ -2,16 +2,19 @@
 #include "bindings/cli/cli.h"
 
 typedef struct predict_options {
-    const char *out, *device;
+    const char *out, *device, *format;
     double tile_step;
     int64_t budget_bytes, threads;
     bool mirror, whole, probabilities, latest, quiet;
+    bool repair;
 } predict_options;
 
 #define AT(field) offsetof(predict_options, field)
 static const rvx_cli_option options_table[] = {
     {"--out", "DIR", "folder for the label maps", RVX_CLI_TEXT, .offset = AT(out),
      .required = true},
+    {"--format", ".ENDING", "what is written: .nrrd, .mha, ... (default: as in the dataset)",
+     RVX_CLI_TEXT, .offset = AT(format)},
     {"--mirror", NULL, "average over mirrored views: up to 8 times the work", RVX_CLI_FLAG,
      .offset = AT(mirror)},
     {"--step", "F", "tiles every F of a patch, above 0 up to 1 (default: the plan's, 0.5)",
@@ -29,6 +32,8 @@ static const rvx_cli_option options_table[] = {
     {"--threads", "N", "cores to use (default: all)", RVX_CLI_INTEGER, .offset = AT(threads), 1,
      RVX_CLI_THREADS_MAX},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
+    {"--repair", NULL, "repair what is wrong with files where that is sane, and say it",
+     RVX_CLI_FLAG, .offset = AT(repair)},
     {0}};
 
 static int run(int count, char **arguments)
@@ -47,6 +52,8 @@ static int run(int count, char **arguments)
     predict.whole = options.whole;
     predict.probabilities = options.probabilities;
     predict.budget_bytes = options.budget_bytes;
+    predict.repair = options.repair;
+    predict.format = options.format;
     predict.threads = (int)options.threads;
     predict.device = options.device;
     predict.device_library = rvx__cli_device_library();
@@ -63,10 +70,12 @@ const rvx_cli_verb rvx__cli_predict = {
     .name = "predict",
     .summary = "segment images with a trained network",
     .usage = "RUN IMAGE... --out DIR [options]",
-    .details = "RUN is a run folder or a model file. An IMAGE is a volume (CASE_0000.nii.gz with "
-               "its other\nchannels beside it; .mha and others: docs/formats.md) or a folder of "
-               "such. Writes\nDIR/CASE with the dataset's ending, labels on exactly the image's "
-               "grid.",
+    .details =
+        "RUN is a run folder or a model file. An IMAGE is a volume (CASE_0000.nii.gz with "
+        "its other\nchannels beside it; .mha and others: docs/formats.md), a DICOM series or a "
+        "folder of volumes. Writes\nDIR/CASE with the dataset's ending, labels on exactly the "
+        "image's "
+        "grid.",
     .example = "revoxel predict run imagesTs --out segmented",
     .options = options_table,
     .arguments_min = 2,

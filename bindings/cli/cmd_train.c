@@ -8,6 +8,7 @@ typedef struct train_options {
     const char *out, *plan_file, *device;
     int64_t threads;
     bool resume, no_validation, quiet;
+    bool repair;
 } train_options;
 
 #define AT(field) offsetof(train_options, field)
@@ -29,6 +30,8 @@ static const rvx_cli_option options_table[] = {
     {"--no-validation-output", NULL, "do not segment the validation cases in the end", RVX_CLI_FLAG,
      .offset = AT(no_validation)},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
+    {"--repair", NULL, "repair what is wrong with files where that is sane, and say it",
+     RVX_CLI_FLAG, .offset = AT(repair)},
     {0}};
 
 static int run(int count, char **arguments)
@@ -47,6 +50,7 @@ static int run(int count, char **arguments)
     settings.threads = (int)options.threads;
     train.settings = &settings;
     train.plan = options.plan_file;
+    train.repair = options.repair;
     train.resume = options.resume;
     train.threads = (int)options.threads;
     train.device = options.device;

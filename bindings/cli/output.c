@@ -123,6 +123,11 @@ static void line_end(rvx_cli_progress *progress)
 int rvx__cli_progress(void *context, const rvx_progress *now)
 {
     rvx_cli_progress *progress = context;
+    if (now->phase && strcmp(now->phase, "repair") == 0) { /* said also where it is to be quiet */
+        line_end(progress);
+        fprintf(stderr, "revoxel: repaired: %s\n", now->item ? now->item : "");
+        return stop_asked;
+    }
     progress->overflow = now->overflow;
     if (now->loader_wait > 0)
         progress->loader_wait = now->loader_wait;

@@ -56,6 +56,7 @@ rvx_status rvx__cases_load(rvx_case *cases, const rvx_dataset *dataset, const rv
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     rvx_case_recipe case_recipe;
     rvx__case_recipe_make(&case_recipe, channels, recipe);
+    case_recipe.repairs = dataset->repairs;
     for (int64_t i = 0; i < names->count; i++) {
         if (poll && poll(context, names->names[i], i, names->count))
             return rvx__fail(error, RVX_CANCELLED, "cancelled");

@@ -3,6 +3,7 @@
 
 #include "engine/base/file.h"
 #include "engine/volume/dataset.h"
+#include "engine/volume/repair.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,11 +31,11 @@ void rvx__evaluation_free(rvx_evaluation *evaluation)
 /* Reads both maps and checks that they may be compared. The volumes are freed by the caller. */
 static rvx_status pair_read(rvx_volume *prediction, rvx_volume *reference,
                             const rvx_class_list *list, const char *prediction_path,
-                            const char *reference_path, rvx_error *error)
+                            const char *reference_path, rvx_repairs *repairs, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    RVX_TRY(rvx__volume_read_labels(reference, reference_path, error));
-    RVX_TRY(rvx__volume_read_labels(prediction, prediction_path, error));
+    RVX_TRY(rvx__volume_read_labels_repair(reference, reference_path, repairs, error));
+    RVX_TRY(rvx__volume_read_labels_repair(prediction, prediction_path, repairs, error));
     const rvx_geometry *grid = &reference->info.geometry;
     double side = fmin(grid->spacing[0], fmin(grid->spacing[1], grid->spacing[2]));
     RVX_TRY(rvx__geometry_same(&prediction->info.geometry, prediction_path, grid, reference_path,
@@ -74,7 +75,8 @@ rvx_status rvx__evaluation_add(rvx_evaluation *evaluation, const char *name,
         status = rvx__fail(error, RVX_ERROR_MEMORY, "evaluation of %s: no memory", reference_path);
         goto cleanup;
     }
-    RVX_TRY(pair_read(&prediction, &reference, list, prediction_path, reference_path, error));
+    RVX_TRY(pair_read(&prediction, &reference, list, prediction_path, reference_path,
+                      evaluation->repairs, error));
     const rvx_geometry *grid = &reference.info.geometry;
     memcpy(c->spacing, grid->spacing, sizeof c->spacing);
     rvx_metrics_params params = {.tolerance_mm = evaluation->tolerance_mm, .threads = threads};
@@ -87,12 +89,13 @@ cleanup:
 }
 
 /* Marks the labels that occur in a file. */
-static rvx_status labels_scan(uint8_t *present, const char *path, rvx_error *error)
+static rvx_status labels_scan(uint8_t *present, const char *path, rvx_repairs *repairs,
+                              rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_volume_reader *reader = NULL;
     uint8_t *slab = NULL;
-    RVX_TRY(rvx__volume_reader_open(&reader, path, error));
+    RVX_TRY(rvx__volume_reader_open_repair(&reader, path, repairs, error));
     const int64_t *size = rvx__volume_reader_info(reader)->geometry.size;
     int64_t plane = size[0] * size[1];
     slab = malloc((size_t)(plane * SCAN_SLICES));
@@ -234,9 +237,9 @@ static rvx_status classes_choose(rvx_class_list *list, const folder_pair *pair,
             continue;
         const char *name = pair->prediction_names.names[pair->partner[i]];
         RVX_TRY(rvx__path_join(path, pair->references, pair->reference_names.names[i], error));
-        RVX_TRY(labels_scan(present, path, error));
+        RVX_TRY(labels_scan(present, path, params->repairs, error));
         RVX_TRY(rvx__path_join(path, pair->predictions, name, error));
-        RVX_TRY(labels_scan(present, path, error));
+        RVX_TRY(labels_scan(present, path, params->repairs, error));
     }
     status = rvx__class_list_found(list, present, error);
     if (status == RVX_OK && list->count == 0)
@@ -257,7 +260,8 @@ rvx_status rvx__evaluate(rvx_evaluation *evaluation, const char *predictions,
     params = params ? params : &defaults;
     *evaluation =
         (rvx_evaluation){.tolerance_mm = params->tolerance_mm != 0.0 ? params->tolerance_mm
-                                                                     : RVX_TOLERANCE_DEFAULT_MM};
+                                                                     : RVX_TOLERANCE_DEFAULT_MM,
+                         .repairs = params->repairs};
     RVX_TRY(pair_match(&pair, params->allow_missing, error));
     RVX_TRY(pair_unmatched(evaluation, &pair, error));
     RVX_TRY(classes_choose(&evaluation->list, &pair, params, error));

@@ -21,6 +21,7 @@ typedef struct rvx_evaluation {
     int64_t case_count;
     char **unmatched; /* prediction files that have no reference: reported, not evaluated */
     int64_t unmatched_count;
+    struct rvx_repairs *repairs; /* set before cases are added: see repair.h; NULL: refuse */
 } rvx_evaluation;
 
 typedef struct rvx_evaluate_params {
@@ -30,6 +31,7 @@ typedef struct rvx_evaluate_params {
     bool allow_missing;  /* evaluate the cases that have a prediction, at least one */
     double tolerance_mm; /* 0: RVX_TOLERANCE_DEFAULT_MM */
     int threads;
+    struct rvx_repairs *repairs; /* see repair.h; NULL: what is wrong with a file is refused */
     /* Called after each case; false stops with RVX_CANCELLED. May be NULL. */
     bool (*progress)(void *context, const rvx_evaluation *evaluation, int64_t done, int64_t count);
     void *context;

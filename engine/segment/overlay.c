@@ -3,6 +3,7 @@
 #include "engine/segment/overlay.h"
 
 #include "engine/segment/overlay_draw.h"
+#include "engine/volume/repair.h"
 #include "engine/volume/volume.h"
 
 #include <math.h>
@@ -220,7 +221,10 @@ static void view_set(rvx_overlay_view *view, rvx_overlay_plane *plane, int p,
 static rvx_status labels_read(rvx_volume *volume, const char *path, const char *image_path,
                               const rvx_geometry *grid, rvx_error *error)
 {
-    rvx_status status = rvx__volume_read_labels(volume, path, error);
+    /* What was judged with repairs is shown with them; the page lists them. */
+    rvx_repairs repairs = {0};
+    rvx_status status = rvx__volume_read_labels_repair(volume, path, &repairs, error);
+    rvx__repairs_free(&repairs);
     if (status != RVX_OK)
         return status;
     const int64_t *size = volume->info.geometry.size;
@@ -274,12 +278,13 @@ rvx_status rvx__overlay_create(rvx_overlay *overlay, const char *image_path,
 {
     rvx_status status = RVX_OK;
     rvx_volume_reader *reader = NULL;
+    rvx_repairs repairs = {0}; /* as in labels_read */
     rvx_volume reference = {0}, prediction = {0};
     float *cut[3] = {NULL, NULL, NULL};
     int64_t *count = NULL, slice[3];
     uint8_t *scratch = NULL;
     *overlay = (rvx_overlay){0};
-    RVX_TRY(rvx__volume_reader_open(&reader, image_path, error));
+    RVX_TRY(rvx__volume_reader_open_repair(&reader, image_path, &repairs, error));
     const rvx_geometry *grid = &rvx__volume_reader_info(reader)->geometry;
     const int64_t *size = grid->size;
     if (reference_path)
@@ -305,6 +310,7 @@ rvx_status rvx__overlay_create(rvx_overlay *overlay, const char *image_path,
                          scratch, error);
 cleanup:
     rvx__volume_reader_close(reader);
+    rvx__repairs_free(&repairs);
     rvx__volume_free(&reference);
     rvx__volume_free(&prediction);
     for (int a = 0; a < 3; a++)

@@ -6,11 +6,14 @@
 #include "engine/run/timing.h"
 #include "engine/segment/report_page.h"
 #include "engine/segment/svg.h"
+#include "engine/volume/repair.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { REPAIRS_BYTES_MAX = 16 << 20 };
 
 static const char page_style[] =
     ":root{color-scheme:light}*{box-sizing:border-box}"
@@ -170,6 +173,26 @@ static void title_add(rvx_text *out, const rvx_report_request *report)
     rvx__markup_add(out, rvx__path_name(name));
 }
 
+/* What --repair did to the files of the run, so that nobody reads its figures without knowing. */
+static rvx_status repairs_add(rvx_text *out, const char *path, rvx_error *error)
+{
+    char *text = NULL;
+    int64_t bytes;
+    rvx_status status = rvx__file_read_all(&text, &bytes, path, REPAIRS_BYTES_MAX, error);
+    if (status != RVX_OK)
+        return status;
+    rvx__text_add(out, "<section id=\"repairs\">\n<h2>Repaired files</h2>\n<ul>\n");
+    for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
+        if (*line) {
+            rvx__text_add(out, "<li>");
+            rvx__markup_add(out, line);
+            rvx__text_add(out, "</li>\n");
+        }
+    rvx__text_add(out, "</ul>\n</section>\n");
+    free(text);
+    return RVX_OK;
+}
+
 static rvx_status page_fill(rvx_text *out, const rvx_report_request *report, const int64_t *order,
                             rvx_error *error)
 {
@@ -194,6 +217,9 @@ static rvx_status page_fill(rvx_text *out, const rvx_report_request *report, con
     if (report->evaluation && report->evaluation->case_count > 0)
         rvx__report_tables(out, report->evaluation, order);
     RVX_TRY(rvx__report_pictures(out, report, order, error));
+    RVX_TRY(run_file(path, &there, report->run, RVX_REPAIRS_FILE, error));
+    if (there)
+        RVX_TRY(repairs_add(out, path, error));
     RVX_TRY(run_file(path, &there, report->run, "plan.json", error));
     if (there)
         RVX_TRY(rvx__report_recipe(out, path, error));

@@ -217,8 +217,8 @@ rvx_status rvx__case_reader_open(rvx_case_reader **reader, const char *identifie
     r->files = calloc((size_t)recipe->channel_count, sizeof(rvx_volume_reader *));
     if (!r->files)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "no memory for readers"));
-    RVX_TRY(rvx__case_files_open(r->files, &r->label_file, image_paths, recipe->channel_count,
-                                 label_path, error));
+    RVX_TRY(rvx__case_files_open_repair(r->files, &r->label_file, image_paths,
+                                        recipe->channel_count, label_path, recipe->repairs, error));
     r->info = *rvx__volume_reader_info(r->files[0]);
     RVX_TRY(reader_prepare(r, image_paths[0], error));
 cleanup:

@@ -3,6 +3,7 @@
 
 #include "engine/base/file.h"
 #include "engine/volume/format.h"
+#include "engine/volume/repair.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -259,7 +260,7 @@ static rvx_status target_make(conversion *c, rvx_volume_info *like, const char *
                              "%s: 'like' gives the whole grid: neither spacing nor orientation "
                              "can stand beside it",
                              in);
-        RVX_TRY(rvx__volume_reader_open(&reader, p->like, error));
+        RVX_TRY(rvx__volume_reader_open_repair(&reader, p->like, p->repairs, error));
         *like = *rvx__volume_reader_info(reader);
         c->target = like->geometry;
         c->fill = true;
@@ -321,7 +322,7 @@ rvx_status rvx__convert(const char *in, const char *out, const rvx_convert_param
     rvx_volume_writer *writer = NULL;
     rvx_segments made = {0};
     void *voxels = NULL;
-    RVX_TRY(rvx__volume_reader_open(&c.reader, in, error));
+    RVX_TRY(rvx__volume_reader_open_repair(&c.reader, in, params->repairs, error));
     c.info = rvx__volume_reader_info(c.reader);
     const rvx_geometry *g = &c.info->geometry;
     RVX_TRY(target_make(&c, &like, in, params, error));

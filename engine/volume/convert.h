@@ -10,11 +10,12 @@
 #include <stdbool.h>
 
 typedef struct rvx_convert_params {
-    double spacing[3];  /* mm along the axes of the output; 0: as it is */
-    const char *orient; /* "RAS": where x, y, z of the output grow to; NULL: as it is */
-    const char *dtype;  /* "int16"; NULL: the input's, float32 where that is scaled */
-    const char *like;   /* a volume whose grid the output gets; NULL: none */
-    bool labels;        /* nearest voxel instead of linear interpolation */
+    double spacing[3];           /* mm along the axes of the output; 0: as it is */
+    const char *orient;          /* "RAS": where x, y, z of the output grow to; NULL: as it is */
+    const char *dtype;           /* "int16"; NULL: the input's, float32 where that is scaled */
+    const char *like;            /* a volume whose grid the output gets; NULL: none */
+    struct rvx_repairs *repairs; /* see repair.h; NULL: what is wrong is refused */
+    bool labels;                 /* nearest voxel instead of linear interpolation */
 } rvx_convert_params;
 
 /* The file is written whole or not at all. Outside the input's field of view, which only `like` can

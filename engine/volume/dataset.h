@@ -37,6 +37,8 @@ typedef struct rvx_dataset {
     rvx_dataset_case *cases;
     int64_t test_count; /* imagesTs, sorted by identifier */
     rvx_dataset_case *tests;
+    struct rvx_repairs *repairs; /* of whoever opened it, for all its files: see repair.h; NULL,
+                                    as after opening: what is wrong is refused */
 } rvx_dataset;
 
 /* Reads dataset.json and lists the folders. Errors: RVX_ERROR_IO (unreadable, or files missing:
@@ -58,6 +60,11 @@ rvx_status rvx__dataset_check(const rvx_dataset *dataset, rvx_error *error);
 rvx_status rvx__case_files_open(rvx_volume_reader **channels, rvx_volume_reader **labels,
                                 const char *const *image_paths, int channel_count,
                                 const char *label_path, rvx_error *error);
+/* The same, with repairs where `repairs` is not NULL. */
+rvx_status rvx__case_files_open_repair(rvx_volume_reader **channels, rvx_volume_reader **labels,
+                                       const char *const *image_paths, int channel_count,
+                                       const char *label_path, struct rvx_repairs *repairs,
+                                       rvx_error *error);
 /* Refuses the first of `count` voxels, the first being (0, 0, z_first), whose value is neither
  * below class_count nor the ignore label. */
 rvx_status rvx__labels_check(const uint8_t *labels, const rvx_geometry *geometry, int64_t z_first,

@@ -1,6 +1,7 @@
 /* What is inside a dataset's files. Owns: one grid per case, and label values that have a name.
  * Memory: a few slices per thread. */
 #include "engine/volume/dataset.h"
+#include "engine/volume/repair.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,15 @@ rvx_status rvx__case_files_open(rvx_volume_reader **channels, rvx_volume_reader 
                                 const char *const *image_paths, int channel_count,
                                 const char *label_path, rvx_error *error)
 {
+    return rvx__case_files_open_repair(channels, labels, image_paths, channel_count, label_path,
+                                       NULL, error);
+}
+
+rvx_status rvx__case_files_open_repair(rvx_volume_reader **channels, rvx_volume_reader **labels,
+                                       const char *const *image_paths, int channel_count,
+                                       const char *label_path, rvx_repairs *repairs,
+                                       rvx_error *error)
+{
     rvx_status status = RVX_OK;
     *labels = NULL;
     for (int c = 0; c < channel_count; c++)
@@ -20,7 +30,7 @@ rvx_status rvx__case_files_open(rvx_volume_reader **channels, rvx_volume_reader 
         rvx_volume_reader **reader = c < channel_count ? &channels[c] : labels;
         if (!path)
             continue;
-        RVX_TRY(rvx__volume_reader_open(reader, path, error));
+        RVX_TRY(rvx__volume_reader_open_repair(reader, path, repairs, error));
         if (c == 0)
             continue;
         const rvx_geometry *first = &rvx__volume_reader_info(channels[0])->geometry;
@@ -74,8 +84,8 @@ rvx_status rvx__dataset_check_case(const rvx_dataset *d, int64_t index, rvx_erro
     rvx_volume_reader **channels = calloc((size_t)d->channel_count, sizeof(rvx_volume_reader *));
     if (!channels)
         return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", one->identifier);
-    RVX_TRY(rvx__case_files_open(channels, &labels, (const char *const *)one->images,
-                                 d->channel_count, one->labels, error));
+    RVX_TRY(rvx__case_files_open_repair(channels, &labels, (const char *const *)one->images,
+                                        d->channel_count, one->labels, d->repairs, error));
     const rvx_geometry *g = &rvx__volume_reader_info(channels[0])->geometry;
     const int64_t slice = g->size[0] * g->size[1];
     const int64_t slab_slices = slice < SLAB_VOXELS ? SLAB_VOXELS / slice : 1;

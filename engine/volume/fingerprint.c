@@ -159,8 +159,8 @@ static rvx_status case_fingerprint(work *w, rvx_case_fingerprint *f, const rvx_d
         status = no_memory("readers", error);
         goto cleanup;
     }
-    RVX_TRY(rvx__case_files_open(w->channels, &w->labels, (const char *const *)one->images,
-                                 d->channel_count, one->labels, error));
+    RVX_TRY(rvx__case_files_open_repair(w->channels, &w->labels, (const char *const *)one->images,
+                                        d->channel_count, one->labels, d->repairs, error));
     const rvx_geometry *g = &rvx__volume_reader_info(w->channels[0])->geometry;
     memcpy(f->size, g->size, sizeof f->size);
     memcpy(f->spacing, g->spacing, sizeof f->spacing);

@@ -11,6 +11,7 @@
  * wrapped around: then the data go to the end of the file. */
 #include "engine/base/file.h"
 #include "engine/volume/header_text.h"
+#include "engine/volume/repair.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -233,8 +234,10 @@ static key first_of(const metaimage *m, key a, key b, key c)
     return m->values[a] ? a : m->values[b] ? b : c;
 }
 
-static rvx_status geometry_parse(rvx_volume_info *info, const metaimage *m, rvx_error *error)
+static rvx_status geometry_parse(rvx_volume_info *info, const metaimage *m, rvx_repairs *repairs,
+                                 rvx_error *error)
 {
+    bool repaired;
     double spacing[AXES_MAX] = {1, 1, 1, 1}, origin[AXES_MAX] = {0}, matrix[AXES_MAX * AXES_MAX];
     double direction[3][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
     char name[512];
@@ -261,8 +264,9 @@ static rvx_status geometry_parse(rvx_volume_info *info, const metaimage *m, rvx_
     snprintf(name, sizeof name, "%.400s: %s, %s, %s", m->path,
              keys[m->values[turn] ? turn : MATRIX], keys[m->values[place] ? place : OFFSET],
              keys[m->values[space] ? space : SPACING]);
-    status = rvx__geometry_from_axes(&info->geometry, origin, spacing,
-                                     (const double(*)[3])direction, name, error);
+    status = rvx__geometry_from_axes_repair(&info->geometry, origin, spacing,
+                                            (const double(*)[3])direction, name, repairs, &repaired,
+                                            error);
 cleanup:
     return status;
 }
@@ -376,7 +380,7 @@ static rvx_status metaimage_parse(rvx_volume_info *info, rvx__layout *layout, rv
     RVX_TRY(lines_parse(&m, error));
     RVX_TRY(sizes_parse(info, &m, error));
     RVX_TRY(type_parse(info, &m, error));
-    RVX_TRY(geometry_parse(info, &m, error));
+    RVX_TRY(geometry_parse(info, &m, layout->repairs, error));
     RVX_TRY(remark_make(info, &m, error));
     RVX_TRY(layout_parse(layout, &m, info, rvx__source_bytes_max(header), error));
 cleanup:

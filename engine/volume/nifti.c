@@ -6,31 +6,16 @@
  * microns become millimetres; unknown units are taken as millimetres. scl_slope 0 means no scaling
  * (then scl_inter is not looked at); a non-finite scl_slope or scl_inter is an error. bitpix that
  * contradicts datatype is not looked at: datatype decides, as in nibabel. */
+#include "engine/volume/nifti.h"
 #include "engine/base/file.h"
-#include "engine/volume/format.h"
+#include "engine/volume/repair.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Both versions hold the same fields at other places and widths. */
-typedef struct version {
-    const char *name;
-    int header_bytes, data_offset_least;
-    int magic_at, magic_bytes;
-    const char *magic;
-    int dim_at, dim_bytes;
-    int real_bytes;                    /* of pixdim, slope, quaternion, sform */
-    int pixdim_at, slope_at, inter_at; /* floats */
-    int offset_at;                     /* vox_offset: float in version 1, int64 in version 2 */
-    int datatype_at, bitpix_at;        /* int16 */
-    int qform_code_at, sform_code_at, units_at;
-    int code_bytes, units_bytes;
-    int quaternion_at, qform_offset_at, sform_at;
-} version;
-
-static const version versions[2] = {
+const rvx__nifti_version rvx__nifti_versions[2] = {
     {"nifti1", 348, 352, 344, 4,   "n+1", 40, 2, 4,   76,  112, 116,
      108,      70,  72,  252, 254, 123,   2,  1, 256, 268, 280},
     {"nifti2", 540, 544, 4,   8,   "n+2\0\r\n\032\n",
@@ -39,13 +24,7 @@ static const version versions[2] = {
      4,        4,   352, 376, 400},
 };
 
-typedef struct datatype_row {
-    int code;
-    rvx_voxel_type type; /* RVX_VOXEL_TYPE_COUNT: known, not supported */
-    const char *name;
-} datatype_row;
-
-static const datatype_row datatypes[] = {
+const rvx__nifti_type rvx__nifti_types[] = {
     {2, RVX_VOXEL_U8, "uint8"},
     {4, RVX_VOXEL_I16, "int16"},
     {8, RVX_VOXEL_I32, "int32"},
@@ -63,9 +42,8 @@ static const datatype_row datatypes[] = {
     {1792, RVX_VOXEL_TYPE_COUNT, "complex128"},
     {2048, RVX_VOXEL_TYPE_COUNT, "complex256"},
     {2304, RVX_VOXEL_TYPE_COUNT, "RGBA32 (colour)"},
+    {0, RVX_VOXEL_TYPE_COUNT, NULL},
 };
-
-enum { DATATYPE_COUNT = sizeof datatypes / sizeof datatypes[0], HEADER_BYTES_MAX = 544 };
 
 /* Header field access: integers of 1, 2, 4 or 8 bytes, floats of 4 or 8, in either byte order. */
 static uint64_t bits_get(const uint8_t *p, int bytes, bool swap)
@@ -96,30 +74,14 @@ static double real_get(const uint8_t *p, int bytes, bool swap)
     return value;
 }
 
-static void int_put(uint8_t *p, int bytes, int64_t value)
-{
-    for (int i = 0; i < bytes; i++)
-        p[i] = (uint8_t)((uint64_t)value >> (8 * i));
-}
-
-static void real_put(uint8_t *p, int bytes, double value)
-{
-    if (bytes == 4) {
-        float narrow = (float)value;
-        memcpy(p, &narrow, 4);
-    } else {
-        memcpy(p, &value, 8);
-    }
-}
-
 /* The version and byte order by sizeof_hdr; NULL where it is neither. */
-static const version *version_find(const uint8_t *head, int64_t count, bool *swap)
+static const rvx__nifti_version *version_find(const uint8_t *head, int64_t count, bool *swap)
 {
     for (int order = 0; order < 2 && count >= 4; order++)
         for (int v = 0; v < 2; v++)
-            if (int_get(head, 4, order != 0) == versions[v].header_bytes) {
+            if (int_get(head, 4, order != 0) == rvx__nifti_versions[v].header_bytes) {
                 *swap = order != 0;
-                return &versions[v];
+                return &rvx__nifti_versions[v];
             }
     return NULL;
 }
@@ -130,8 +92,8 @@ static bool nifti_recognise(const uint8_t *head, int64_t count)
     if (version_find(head, count, &swap))
         return true;
     for (int v = 0; v < 2; v++) /* magic there, sizeof_hdr damaged */
-        if (count >= versions[v].header_bytes &&
-            memcmp(head + versions[v].magic_at, versions[v].magic, 3) == 0)
+        if (count >= rvx__nifti_versions[v].header_bytes &&
+            memcmp(head + rvx__nifti_versions[v].magic_at, rvx__nifti_versions[v].magic, 3) == 0)
             return true;
     return false;
 }
@@ -165,15 +127,15 @@ cleanup:
     return status;
 }
 
-static rvx_status magic_check(rvx__layout *layout, const version *v, const uint8_t *head,
+static rvx_status magic_check(rvx__layout *layout, const rvx__nifti_version *v, const uint8_t *head,
                               const char *path, rvx_error *error)
 {
     const uint8_t *magic = head + v->magic_at;
     if (memcmp(magic, v->magic, (size_t)v->magic_bytes) == 0)
         return RVX_OK;
-    if (memcmp(magic, v == &versions[0] ? "ni1" : "ni2", 4) == 0)
+    if (memcmp(magic, v == &rvx__nifti_versions[0] ? "ni1" : "ni2", 4) == 0)
         return pair_find(layout, path, error);
-    if (v == &versions[0] && memcmp(magic, "\0\0\0", 4) == 0)
+    if (v == &rvx__nifti_versions[0] && memcmp(magic, "\0\0\0", 4) == 0)
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
                          "%s: an Analyze 7.5 file, which does not say where left is; convert it to "
                          "NIfTI with a tool that knows its scanner",
@@ -183,8 +145,8 @@ static rvx_status magic_check(rvx__layout *layout, const version *v, const uint8
                      v->magic, magic[0], magic[1], magic[2], magic[3]);
 }
 
-static rvx_status dim_parse(rvx_volume_info *info, const version *v, const uint8_t *head, bool swap,
-                            const char *path, rvx_error *error)
+static rvx_status dim_parse(rvx_volume_info *info, const rvx__nifti_version *v, const uint8_t *head,
+                            bool swap, const char *path, rvx_error *error)
 {
     int64_t count = int_get(head + v->dim_at, v->dim_bytes, swap), product = 1;
     if (count < 1 || count > 7)
@@ -219,15 +181,16 @@ static rvx_status dim_parse(rvx_volume_info *info, const version *v, const uint8
     return RVX_OK;
 }
 
-static rvx_status voxels_parse(rvx_volume_info *info, rvx__layout *layout, const version *v,
-                               const uint8_t *head, const char *path, rvx_error *error)
+static rvx_status voxels_parse(rvx_volume_info *info, rvx__layout *layout,
+                               const rvx__nifti_version *v, const uint8_t *head, const char *path,
+                               rvx_error *error)
 {
     bool swap = layout->swap;
     int64_t code = int_get(head + v->datatype_at, 2, swap);
-    const datatype_row *row = NULL;
-    for (int i = 0; i < DATATYPE_COUNT; i++)
-        if (datatypes[i].code == code)
-            row = &datatypes[i];
+    const rvx__nifti_type *row = NULL;
+    for (int i = 0; rvx__nifti_types[i].name; i++)
+        if (rvx__nifti_types[i].code == code)
+            row = &rvx__nifti_types[i];
     if (!row)
         return rvx__fail(error, RVX_ERROR_FORMAT, "%s: datatype: %lld is no NIfTI type", path,
                          (long long)code);
@@ -236,8 +199,8 @@ static rvx_status voxels_parse(rvx_volume_info *info, rvx__layout *layout, const
                          "%s: datatype %lld, %s: expected one integer or float per voxel", path,
                          (long long)code, row->name);
     info->type = row->type;
-    double offset = v == &versions[0] ? real_get(head + v->offset_at, 4, swap)
-                                      : (double)int_get(head + v->offset_at, 8, swap);
+    double offset = v == &rvx__nifti_versions[0] ? real_get(head + v->offset_at, 4, swap)
+                                                 : (double)int_get(head + v->offset_at, 8, swap);
     const int least = layout->files ? 0 : v->data_offset_least;
     if (offset == 0)
         offset = least;
@@ -248,10 +211,19 @@ static rvx_status voxels_parse(rvx_volume_info *info, rvx__layout *layout, const
     layout->data_offset = (int64_t)offset;
     info->slope = real_get(head + v->slope_at, v->real_bytes, swap);
     info->intercept = real_get(head + v->inter_at, v->real_bytes, swap);
-    if (!isfinite(info->slope) || (info->slope != 0 && !isfinite(info->intercept)))
-        return rvx__fail(error, RVX_ERROR_FORMAT,
-                         "%s: scl_slope %g, scl_inter %g: expected finite numbers", path,
+    if (!isfinite(info->slope) || (info->slope != 0 && !isfinite(info->intercept))) {
+        if (!layout->repairs) {
+            rvx__fail(error, RVX_ERROR_FORMAT,
+                      "%s: scl_slope %g, scl_inter %g: expected finite numbers", path, info->slope,
+                      info->intercept);
+            rvx__repair_advise(error, "takes voxels as they are stored");
+            return RVX_ERROR_FORMAT;
+        }
+        rvx__repairs_add(layout->repairs,
+                         "%s: scl_slope %g, scl_inter %g: not finite; voxels taken as stored", path,
                          info->slope, info->intercept);
+        info->slope = 0;
+    }
     if (info->slope == 0) {
         info->slope = 1;
         info->intercept = 0;
@@ -307,9 +279,37 @@ static double corner_distance(const rvx_volume_info *info)
     return worst;
 }
 
-static rvx_status geometry_parse(rvx_volume_info *info, const version *v, const uint8_t *head,
-                                 bool swap, const char *path, rvx_error *error)
+/* The grid of a matrix; one whose axes are nearly at right angles may be repaired. */
+static rvx_status grid_set(rvx_volume_info *info, const double ras[3][4], const char *name,
+                           rvx_repairs *repairs, rvx_error *error)
 {
+    double spacing[3], origin[3], direction[3][3];
+    bool repaired;
+    rvx_status status = rvx__geometry_from_ras(&info->geometry, ras, name, NULL);
+    if (status == RVX_OK)
+        return status;
+    for (int axis = 0; axis < 3; axis++) {
+        spacing[axis] = sqrt(ras[0][axis] * ras[0][axis] + ras[1][axis] * ras[1][axis] +
+                             ras[2][axis] * ras[2][axis]);
+        if (!(spacing[axis] > 0) || !isfinite(spacing[axis]))
+            return rvx__geometry_from_ras(&info->geometry, ras, name, error);
+        origin[axis] = (axis < 2 ? -1 : 1) * ras[axis][3];
+        for (int row = 0; row < 3; row++)
+            direction[row][axis] = (row < 2 ? -1 : 1) * ras[row][axis] / spacing[axis];
+    }
+    status = rvx__geometry_from_axes_repair(&info->geometry, origin, spacing,
+                                            (const double(*)[3])direction, name, repairs, &repaired,
+                                            error);
+    if (repaired)
+        rvx__nifti_forms_set(info, &info->geometry);
+    return status;
+}
+
+static rvx_status geometry_parse(rvx_volume_info *info, const rvx__nifti_version *v,
+                                 const uint8_t *head, rvx__layout *layout, const char *path,
+                                 rvx_error *error)
+{
+    const bool swap = layout->swap;
     const int real = v->real_bytes;
     double chosen[3][4] = {{0}}, unit_mm = 1;
     char name[512];
@@ -350,7 +350,7 @@ static rvx_status geometry_parse(rvx_volume_info *info, const version *v, const 
         chosen[i / 4][i % 4] *= unit_mm;
     if (info->sform_code > 0 && qform_valid)
         info->form_difference_mm = corner_distance(info) * unit_mm;
-    return rvx__geometry_from_ras(&info->geometry, (const double(*)[4])chosen, name, error);
+    return grid_set(info, (const double(*)[4])chosen, name, layout->repairs, error);
 }
 
 static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, rvx__source *header,
@@ -358,7 +358,7 @@ static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, rvx__s
                               rvx_error *error)
 {
     (void)header;
-    const version *v = version_find(head, count, &layout->swap);
+    const rvx__nifti_version *v = version_find(head, count, &layout->swap);
     if (!v)
         return rvx__fail(error, RVX_ERROR_FORMAT,
                          "%s: sizeof_hdr: expected 348 or 540 in either byte order, found %lld",
@@ -374,117 +374,8 @@ static rvx_status nifti_parse(rvx_volume_info *info, rvx__layout *layout, rvx__s
     if (status == RVX_OK)
         status = voxels_parse(info, layout, v, head, path, error);
     if (status == RVX_OK)
-        status = geometry_parse(info, v, head, layout->swap, path, error);
+        status = geometry_parse(info, v, head, layout, path, error);
     return status;
-}
-
-/* Unit quaternion (a >= 0) of the direction in RAS; `factor` is -1 where the axes are left-handed
- * and the third must be turned. The largest of the four components is found first, so that none is
- * divided by a small number. */
-static void quaternion_find(double out[3], double *factor, const rvx_geometry *g)
-{
-    double r[3][3];
-    for (int i = 0; i < 9; i++)
-        r[i / 3][i % 3] = (i / 3 < 2 ? -1 : 1) * g->direction[i / 3][i % 3];
-    double determinant = r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1]) -
-                         r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0]) +
-                         r[0][2] * (r[1][0] * r[2][1] - r[1][1] * r[2][0]);
-    *factor = determinant < 0 ? -1 : 1;
-    for (int row = 0; row < 3; row++)
-        r[row][2] *= *factor;
-    /* Row i of this symmetric matrix is 4 q_i q; its diagonal is 4 q_i^2. */
-    const double trace = r[0][0] + r[1][1] + r[2][2];
-    const double m[4][4] = {
-        {1 + trace, r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]},
-        {r[2][1] - r[1][2], 1 + 2 * r[0][0] - trace, r[0][1] + r[1][0], r[0][2] + r[2][0]},
-        {r[0][2] - r[2][0], r[0][1] + r[1][0], 1 + 2 * r[1][1] - trace, r[1][2] + r[2][1]},
-        {r[1][0] - r[0][1], r[0][2] + r[2][0], r[1][2] + r[2][1], 1 + 2 * r[2][2] - trace}};
-    int best = 0;
-    for (int i = 1; i < 4; i++)
-        if (m[i][i] > m[best][best])
-            best = i;
-    double scale = 0.5 / sqrt(m[best][best]);
-    if (m[best][0] < 0)
-        scale = -scale;
-    for (int i = 0; i < 3; i++)
-        out[i] = m[best][i + 1] * scale + 0.0;
-}
-
-/* The fields of a file that this grid did not come from: sform and qform say the same, both as
- * scanner coordinates in millimetres. */
-static void info_from_geometry(rvx_volume_info *info, const rvx_geometry *g)
-{
-    memset(info, 0, sizeof *info);
-    info->sform_code = info->qform_code = 1;
-    info->xyzt_units = 2;
-    rvx__geometry_to_ras(info->sform, g);
-    quaternion_find(info->quaternion, &info->pixdim[0], g);
-    for (int axis = 0; axis < 3; axis++) {
-        info->pixdim[axis + 1] = g->spacing[axis];
-        info->qform_offset[axis] = info->sform[axis][3];
-    }
-}
-
-static rvx_status nifti_compose(rvx__header *header, const rvx__request *request, rvx_error *error)
-{
-    rvx_volume_info made;
-    const rvx_geometry *g = request->geometry;
-    const rvx_voxel_type type = request->type;
-    const rvx_volume_info *like = request->like;
-    uint8_t p[HEADER_BYTES_MAX] = {0};
-    bool wide = g->size[0] > INT16_MAX || g->size[1] > INT16_MAX || g->size[2] > INT16_MAX;
-    const datatype_row *row = NULL;
-    if (!like || strncmp(like->format, "nifti", 5) != 0) {
-        info_from_geometry(&made, g);
-        like = &made;
-    }
-    const version *v = &versions[wide || strcmp(like->format, "nifti2") == 0];
-    for (int i = 0; i < DATATYPE_COUNT; i++)
-        if (datatypes[i].type == type)
-            row = &datatypes[i];
-    if (!row)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: voxel type %d is none", request->path,
-                         (int)type);
-    const int real = v->real_bytes;
-    int_put(p, 4, v->header_bytes);
-    memcpy(p + v->magic_at, v->magic, (size_t)v->magic_bytes);
-    if (v == &versions[0])
-        p[38] = 'r'; /* "regular": Analyze readers look for it */
-    int_put(p + v->dim_at, v->dim_bytes, 3);
-    for (int axis = 1; axis <= 7; axis++)
-        int_put(p + v->dim_at + axis * v->dim_bytes, v->dim_bytes,
-                axis <= 3 ? g->size[axis - 1] : 1);
-    for (int axis = 0; axis < 8; axis++)
-        real_put(p + v->pixdim_at + axis * real, real, like->pixdim[axis]);
-    int_put(p + v->datatype_at, 2, row->code);
-    int_put(p + v->bitpix_at, 2, 8 * rvx__voxel_type_bytes(type));
-    if (v == &versions[0])
-        real_put(p + v->offset_at, 4, v->data_offset_least);
-    else
-        int_put(p + v->offset_at, 8, v->data_offset_least);
-    real_put(p + v->slope_at, real, 1);
-    int_put(p + v->units_at, v->units_bytes, like->xyzt_units);
-    int_put(p + v->qform_code_at, v->code_bytes, like->qform_code);
-    int_put(p + v->sform_code_at, v->code_bytes, like->sform_code);
-    for (int i = 0; i < 3; i++) {
-        real_put(p + v->quaternion_at + i * real, real, like->quaternion[i]);
-        real_put(p + v->qform_offset_at + i * real, real, like->qform_offset[i]);
-        for (int j = 0; j < 4; j++)
-            real_put(p + v->sform_at + (4 * i + j) * real, real, like->sform[i][j]);
-    }
-    const char *name = rvx__path_name(request->path);
-    if (rvx__text_ends_with(name, ".hdr")) {
-        p[v->magic_at + 1] = 'i';
-        memset(p + v->offset_at, 0, v == &versions[0] ? 4 : 8);
-        header->packing = RVX__PACKING_NONE;
-        if (asprintf(&header->data_name, "%.*s.img", (int)strlen(name) - 4, name) < 0) {
-            header->data_name = NULL;
-            return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", request->path);
-        }
-    }
-    rvx__text_append(&header->text, (const char *)p,
-                     header->data_name ? v->header_bytes : v->data_offset_least);
-    return rvx__text_check(&header->text, error);
 }
 
 const rvx__format rvx__format_nifti = {
@@ -492,5 +383,5 @@ const rvx__format rvx__format_nifti = {
     .suffixes = {".nii.gz", ".nii", ".hdr"},
     .recognise = nifti_recognise,
     .parse = nifti_parse,
-    .compose = nifti_compose,
+    .compose = rvx__nifti_compose,
 };

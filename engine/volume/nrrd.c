@@ -11,6 +11,7 @@
 #include "engine/volume/nrrd.h"
 #include "engine/base/file.h"
 #include "engine/volume/header_text.h"
+#include "engine/volume/repair.h"
 #include "engine/volume/segments.h"
 
 #include <ctype.h>
@@ -320,8 +321,9 @@ static rvx_status spacings_parse(const nrrd *n, double spacing[3], double origin
 }
 
 static rvx_status geometry_parse(nrrd *n, rvx_volume_info *info, const double sign[3],
-                                 rvx_error *error)
+                                 rvx_repairs *repairs, rvx_error *error)
 {
+    bool repaired;
     double spacing[3] = {1, 1, 1}, origin[3] = {0}, direction[3][3] = {{1}, {0, 1}, {0, 0, 1}};
     char name[512];
     rvx_status status = units_check(n, error);
@@ -349,14 +351,15 @@ static rvx_status geometry_parse(nrrd *n, rvx_volume_info *info, const double si
     const char *source = n->values[DIRECTIONS] ? "space directions" : "spacings";
     snprintf(info->geometry_source, sizeof info->geometry_source, "%s", source);
     snprintf(name, sizeof name, "%.400s: %s, space origin", n->path, source);
-    status = rvx__geometry_from_axes(&info->geometry, origin, spacing,
-                                     (const double(*)[3])direction, name, error);
+    status = rvx__geometry_from_axes_repair(&info->geometry, origin, spacing,
+                                            (const double(*)[3])direction, name, repairs, &repaired,
+                                            error);
     /* As they stand there, in LPS, for a writer to repeat. */
     for (int row = 0; row < 3; row++)
         for (int i = 0; i < 3; i++)
-            info->sform[row][i] = n->at[i] >= 0 && n->values[DIRECTIONS]
+            info->sform[row][i] = n->at[i] >= 0 && n->values[DIRECTIONS] && !repaired
                                       ? sign[row] * n->steps[n->at[i]][row]
-                                      : direction[row][i] * spacing[i];
+                                      : info->geometry.direction[row][i] * spacing[i];
     return status;
 }
 
@@ -474,7 +477,7 @@ static rvx_status nrrd_parse(rvx_volume_info *info, rvx__layout *layout, rvx__so
     kinds_parse(&n);
     RVX_TRY(axes_choose(&n, layout, error));
     RVX_TRY(rvx__segments_settle(&layout->segments, layout->layers, path, error));
-    RVX_TRY(geometry_parse(&n, info, sign, error));
+    RVX_TRY(geometry_parse(&n, info, sign, layout->repairs, error));
     RVX_TRY(packing_parse(&n, info, layout, error));
     if (n.values[DATA_FILE])
         RVX_TRY(files_parse(&n, layout, error));

@@ -91,8 +91,9 @@ typedef struct rvx_case_recipe {
     const rvx_channel_recipe *channels;
     double spacing[3]; /* x, y, z in mm; 0: that of the file */
     rvx_resampling image_rule, label_rule;
-    int class_count;  /* labels are 0 .. class_count - 1 */
-    int ignore_label; /* -1: none */
+    int class_count;             /* labels are 0 .. class_count - 1 */
+    int ignore_label;            /* -1: none */
+    struct rvx_repairs *repairs; /* see repair.h; NULL: what is wrong is refused */
 } rvx_case_recipe;
 
 /* The rule of each axis. */

@@ -11,8 +11,13 @@
  * badly measured ones; beyond, a grid is sheared or scaled on purpose. */
 #define REPAIR_COSINE_MAX 0.05
 
-static void line_add(rvx_repairs *repairs, char *line)
+static void line_keep(rvx_repairs *repairs, char *line)
 {
+    for (int64_t i = 0; line && i < repairs->count; i++)
+        if (strcmp(repairs->lines[i], line) == 0) {
+            free(line);
+            return;
+        }
     char **larger =
         line ? realloc(repairs->lines, (size_t)(repairs->count + 1) * sizeof *larger) : NULL;
     if (!larger) {
@@ -21,12 +26,28 @@ static void line_add(rvx_repairs *repairs, char *line)
         return;
     }
     repairs->lines = larger;
-    for (int64_t i = 0; i < repairs->count; i++)
-        if (strcmp(larger[i], line) == 0) {
-            free(line);
-            return;
-        }
     larger[repairs->count++] = line;
+}
+
+/* Cases are read by several threads into one list. */
+static void line_add(rvx_repairs *repairs, char *line)
+{
+#pragma omp critical(rvx_repairs)
+    line_keep(repairs, line);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+const char *rvx__repairs_next(rvx_repairs *repairs)
+{
+    if (repairs->told == repairs->count)
+        return NULL;
+    qsort(repairs->lines + repairs->told, (size_t)(repairs->count - repairs->told),
+          sizeof *repairs->lines, by_text);
+    return repairs->lines[repairs->told++];
 }
 
 void rvx__repairs_add(rvx_repairs *repairs, const char *format, ...)
@@ -38,14 +59,6 @@ void rvx__repairs_add(rvx_repairs *repairs, const char *format, ...)
         line = NULL;
     va_end(arguments);
     line_add(repairs, line);
-}
-
-void rvx__repairs_append(rvx_repairs *repairs, const rvx_repairs *from, const char *context)
-{
-    for (int64_t i = 0; i < from->count; i++)
-        rvx__repairs_add(repairs, "%s%s%s", context ? context : "", context ? ": " : "",
-                         from->lines[i]);
-    repairs->failed |= from->failed;
 }
 
 rvx_status rvx__repairs_check(const rvx_repairs *repairs, rvx_error *error)
@@ -106,31 +119,35 @@ static bool axes_settle(double out[3][3], const double in[3][3])
     return true;
 }
 
+/* `error` is left alone where all is well in the end: callers may look at it alone. */
 rvx_status rvx__geometry_from_axes_repair(rvx_geometry *geometry, const double origin[3],
                                           const double spacing[3], const double direction[3][3],
                                           const char *name, rvx_repairs *repairs, bool *repaired,
                                           rvx_error *error)
 {
     double settled[3][3], largest = 0;
-    rvx_status status = rvx__geometry_from_axes(geometry, origin, spacing, direction, name, error);
+    rvx_geometry better = *geometry;
     *repaired = false;
-    if (status == RVX_OK || !axes_settle(settled, direction))
-        return status;
-    if (!repairs) { /* bad origins and spacings fail in either way, without advice */
-        if (rvx__geometry_from_axes(geometry, origin, spacing, (const double(*)[3])settled, name,
-                                    NULL) == RVX_OK)
-            rvx__repair_advise(error, "makes them orthonormal");
+    if (rvx__geometry_from_axes(geometry, origin, spacing, direction, name, NULL) == RVX_OK)
+        return RVX_OK;
+    /* Bad origins and spacings fail in either way, without advice. */
+    if (!axes_settle(settled, direction) ||
+        rvx__geometry_from_axes(&better, origin, spacing, (const double(*)[3])settled, name,
+                                NULL) != RVX_OK)
+        return rvx__geometry_from_axes(geometry, origin, spacing, direction, name, error);
+    if (!repairs) {
+        rvx_status status =
+            rvx__geometry_from_axes(geometry, origin, spacing, direction, name, error);
+        rvx__repair_advise(error, "makes them orthonormal");
         return status;
     }
     for (int i = 0; i < 9; i++)
         largest = fmax(largest, fabs(settled[i / 3][i % 3] - direction[i / 3][i % 3]));
-    status = rvx__geometry_from_axes(geometry, origin, spacing, (const double(*)[3])settled, name,
-                                     error);
-    *repaired = status == RVX_OK;
-    if (*repaired)
-        rvx__repairs_add(repairs,
-                         "%s: the directions of the axes were not orthonormal; made so (entries "
-                         "changed by up to %.2g)",
-                         name, largest);
-    return status;
+    *geometry = better;
+    *repaired = true;
+    rvx__repairs_add(repairs,
+                     "%s: the directions of the axes were not orthonormal; made so (entries "
+                     "changed by up to %.2g)",
+                     name, largest);
+    return RVX_OK;
 }

@@ -11,21 +11,28 @@
 /* One sentence each: the file, the field, what was wrong, what was done. */
 typedef struct rvx_repairs {
     char **lines;
-    int64_t count;
-    bool failed; /* no memory for a line: see rvx__repairs_check */
-} rvx_repairs;   /* start from {0} */
+    int64_t count, told; /* the first `told` lines are out: see rvx__repairs_next */
+    bool failed;         /* no memory for a line: see rvx__repairs_check */
+} rvx_repairs;           /* start from {0} */
 
-/* A line that is there already is not added again: channels of one case share defects. */
+/* A line that is there already is not added again: a case may be read more than once. Any thread
+ * may add. */
 void rvx__repairs_add(rvx_repairs *repairs, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Adds all lines of `from`, each after "CONTEXT: " where that is not NULL. */
-void rvx__repairs_append(rvx_repairs *repairs, const rvx_repairs *from, const char *context);
+/* The next line that was not told yet, NULL behind the last; those that came together are in the
+ * same order for any number of threads. No thread may add meanwhile. */
+const char *rvx__repairs_next(rvx_repairs *repairs);
 rvx_status rvx__repairs_check(const rvx_repairs *repairs, rvx_error *error);
 void rvx__repairs_free(rvx_repairs *repairs); /* zeroed is legal */
+
+#define RVX_REPAIRS_FILE "repairs.txt" /* in a run and beside predictions: a line each */
 
 /* As rvx__volume_reader_open, but what can be repaired is. `repairs` outlives the reader: reading
  * voxels adds to it too. */
 rvx_status rvx__volume_reader_open_repair(rvx_volume_reader **reader, const char *path,
+                                          rvx_repairs *repairs, rvx_error *error);
+
+rvx_status rvx__volume_read_labels_repair(rvx_volume *volume, const char *path,
                                           rvx_repairs *repairs, rvx_error *error);
 
 /* As rvx__geometry_from_axes; axes that are nearly of length one and nearly at right angles become

@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { CHUNK_VALUES = 64 * 1024 };
+#define LABEL_ROUNDING 1e-4 /* from a whole number, for --repair to take it for one */
 
 struct rvx_volume_reader {
     char *path;
@@ -21,6 +22,7 @@ struct rvx_volume_reader {
     int64_t chunk_voxels; /* fewer where a voxel has several layers */
     uint8_t *raw;         /* chunk_voxels stored voxels */
     double *value;        /* the same, scaled */
+    double rounded_most;  /* largest distance to a whole number that was rounded away */
 };
 
 /* One row per voxel type: bytes, name, and stored voxels -> double. */
@@ -156,6 +158,10 @@ void rvx__volume_reader_close(rvx_volume_reader *reader)
 {
     if (!reader)
         return;
+    if (reader->rounded_most > 0)
+        rvx__repairs_add(reader->layout.repairs,
+                         "%s: voxels up to %.2g off whole numbers; rounded to labels", reader->path,
+                         reader->rounded_most);
     rvx__parts_close(reader->parts);
     rvx__layout_free(&reader->layout);
     free(reader->path);
@@ -172,16 +178,6 @@ static void voxel_position(int64_t out[3], const rvx_volume_reader *r, int64_t i
     out[2] = index / size[0] / size[1];
 }
 
-static rvx_status voxel_refuse(const rvx_volume_reader *r, int64_t index, double value,
-                               const char *expected, rvx_error *error)
-{
-    int64_t at[3];
-    voxel_position(at, r, index);
-    return rvx__fail(error, isfinite((float)value) ? RVX_ERROR_FORMAT : RVX_ERROR_NUMERIC,
-                     "%s: voxel (%lld, %lld, %lld) holds %.9g, expected %s", r->path,
-                     (long long)at[0], (long long)at[1], (long long)at[2], value, expected);
-}
-
 static rvx_status voxel_refuse_text(const rvx_volume_reader *r, int64_t index, const char *why,
                                     rvx_error *error)
 {
@@ -191,11 +187,15 @@ static rvx_status voxel_refuse_text(const rvx_volume_reader *r, int64_t index, c
                      (long long)at[0], (long long)at[1], (long long)at[2], why);
 }
 
-/* Narrowing of one chunk; returns the first voxel that does not fit, or -1. */
-typedef int64_t (*narrow)(void *out, int64_t out_first, const double *value, int64_t count);
+/* Narrowing of one chunk; returns the first voxel that does not fit, or -1. Integers take what is
+ * within *rounding of one, which becomes the largest distance that was met. */
+typedef int64_t (*narrow)(void *out, int64_t out_first, const double *value, int64_t count,
+                          double *rounding);
 
-static int64_t narrow_f32(void *out, int64_t out_first, const double *value, int64_t count)
+static int64_t narrow_f32(void *out, int64_t out_first, const double *value, int64_t count,
+                          double *rounding)
 {
+    *rounding = 0;
     float *p = (float *)out + out_first;
     uint32_t finite = 1;
     for (int64_t i = 0; i < count; i++) {
@@ -208,34 +208,42 @@ static int64_t narrow_f32(void *out, int64_t out_first, const double *value, int
     return -1;
 }
 
-/* The integer within 1e-4 of `value`, if it lies in low..high. */
-static inline bool integer_near(double value, double low, double high, double *integer)
+/* The integer within `most` of `value`, if it lies in low..high. */
+static inline bool integer_near(double value, double low, double high, double most, double *integer)
 {
     *integer = nearbyint(value);
-    return fabs(value - *integer) <= 1e-4 && *integer >= low && *integer <= high;
+    return fabs(value - *integer) <= most && *integer >= low && *integer <= high;
 }
 
-static int64_t narrow_labels(void *out, int64_t out_first, const double *value, int64_t count)
+static int64_t narrow_labels(void *out, int64_t out_first, const double *value, int64_t count,
+                             double *rounding)
 {
     uint8_t *p = (uint8_t *)out + out_first;
+    double met = 0;
     for (int64_t i = 0; i < count; i++) {
         double integer;
-        if (!integer_near(value[i], 0, 255, &integer))
+        if (!integer_near(value[i], 0, 255, *rounding, &integer))
             return i;
+        met = fmax(met, fabs(value[i] - integer));
         p[i] = (uint8_t)integer;
     }
+    *rounding = met;
     return -1;
 }
 
-static int64_t narrow_i32(void *out, int64_t out_first, const double *value, int64_t count)
+static int64_t narrow_i32(void *out, int64_t out_first, const double *value, int64_t count,
+                          double *rounding)
 {
     int32_t *p = (int32_t *)out + out_first;
+    double met = 0;
     for (int64_t i = 0; i < count; i++) {
         double integer;
-        if (!integer_near(value[i], INT32_MIN, INT32_MAX, &integer))
+        if (!integer_near(value[i], INT32_MIN, INT32_MAX, *rounding, &integer))
             return i;
+        met = fmax(met, fabs(value[i] - integer));
         p[i] = (int32_t)integer;
     }
+    *rounding = met;
     return -1;
 }
 
@@ -249,6 +257,20 @@ typedef struct target {
 static const target target_f32 = {narrow_f32, 4, "a finite number in float32's range"};
 static const target target_labels = {narrow_labels, 1, "a label, an integer 0..255"};
 static const target target_i32 = {narrow_i32, 4, "an integer of 32 bits"};
+
+static rvx_status voxel_refuse(const rvx_volume_reader *r, int64_t index, double value,
+                               const target *t, rvx_error *error)
+{
+    int64_t at[3];
+    voxel_position(at, r, index);
+    rvx_status status =
+        rvx__fail(error, isfinite((float)value) ? RVX_ERROR_FORMAT : RVX_ERROR_NUMERIC,
+                  "%s: voxel (%lld, %lld, %lld) holds %.9g, expected %s", r->path, (long long)at[0],
+                  (long long)at[1], (long long)at[2], value, t->expected);
+    if (t != &target_f32 && !r->layout.repairs && fabs(value - nearbyint(value)) <= LABEL_ROUNDING)
+        rvx__repair_advise(error, "rounds what is within 1e-4 of one");
+    return status;
+}
 
 /* Reads voxels first .. first + count - 1 into `out`. */
 static rvx_status voxels_read(rvx_volume_reader *r, void *out, const target *t, int64_t first,
@@ -276,9 +298,11 @@ static rvx_status voxels_read(rvx_volume_reader *r, void *out, const target *t, 
         if (slope != 1 || intercept != 0)
             for (int64_t i = 0; i < part; i++)
                 r->value[i] = r->value[i] * slope + intercept;
-        int64_t bad = t->narrow(out, done, r->value, part);
+        double rounding = r->layout.repairs ? LABEL_ROUNDING : 0;
+        int64_t bad = t->narrow(out, done, r->value, part, &rounding);
         if (bad >= 0)
-            return voxel_refuse(r, first + done + bad, r->value[bad], t->expected, error);
+            return voxel_refuse(r, first + done + bad, r->value[bad], t, error);
+        r->rounded_most = fmax(r->rounded_most, rounding);
     }
     return status;
 }
@@ -316,13 +340,13 @@ rvx_status rvx__volume_reader_slab_i32(rvx_volume_reader *reader, int32_t *out, 
 /* Memory follows the voxels that arrive, by doubling from 64 MiB: a gzip header can promise a
  * thousand times the file without owing it. */
 static rvx_status volume_read(rvx_volume *volume, const char *path, const target *t,
-                              rvx_error *error)
+                              rvx_repairs *repairs, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_volume_reader *r = NULL;
     uint8_t *voxels = NULL;
     memset(volume, 0, sizeof *volume);
-    RVX_TRY(rvx__volume_reader_open(&r, path, error));
+    RVX_TRY(rvx__volume_reader_open_repair(&r, path, repairs, error));
     const int64_t total = rvx__geometry_voxels(&r->info.geometry);
     int64_t capacity = 0;
     for (int64_t done = 0; done < total; done = capacity) {
@@ -349,17 +373,23 @@ cleanup:
 
 rvx_status rvx__volume_read_f32(rvx_volume *volume, const char *path, rvx_error *error)
 {
-    return volume_read(volume, path, &target_f32, error);
+    return volume_read(volume, path, &target_f32, NULL, error);
 }
 
 rvx_status rvx__volume_read_labels(rvx_volume *volume, const char *path, rvx_error *error)
 {
-    return volume_read(volume, path, &target_labels, error);
+    return volume_read(volume, path, &target_labels, NULL, error);
+}
+
+rvx_status rvx__volume_read_labels_repair(rvx_volume *volume, const char *path,
+                                          rvx_repairs *repairs, rvx_error *error)
+{
+    return volume_read(volume, path, &target_labels, repairs, error);
 }
 
 rvx_status rvx__volume_read_i32(rvx_volume *volume, const char *path, rvx_error *error)
 {
-    return volume_read(volume, path, &target_i32, error);
+    return volume_read(volume, path, &target_i32, NULL, error);
 }
 
 void rvx__volume_free(rvx_volume *volume)

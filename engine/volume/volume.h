@@ -93,8 +93,8 @@ const rvx_segments *rvx__volume_reader_segments(const rvx_volume_reader *reader)
  * compressed file starts over. NaN and infinity are refused by voxel position. */
 rvx_status rvx__volume_reader_slab_f32(rvx_volume_reader *reader, float *out, int64_t z_first,
                                        int64_t z_count, rvx_error *error);
-/* The same as labels 0..255. Stored floats within 1e-4 of an integer are rounded; anything else is
- * an error. */
+/* The same as labels 0..255; anything else is an error. Of a reader that repairs, what is within
+ * 1e-4 of an integer is rounded. */
 rvx_status rvx__volume_reader_slab_labels(rvx_volume_reader *reader, uint8_t *out, int64_t z_first,
                                           int64_t z_count, rvx_error *error);
 /* The same as 32-bit integers (atlases with large values). */

@@ -3,6 +3,7 @@
  *   test_nifti dump IN OUT.raw f32|labels|i32 SLICES   voxels to OUT.raw, the header as JSON
  *   test_nifti copy IN OUT                             float32 voxels under IN's header */
 #include "engine/base/file.h"
+#include "engine/volume/repair.h"
 #include "engine/volume/volume.h"
 #include "tap.h"
 
@@ -288,8 +289,13 @@ static void test_values(void)
     rvx__volume_free(&v);
     voxels[7 * 5 * 2 + 7 * 3 + 4] = 2.99995f;
     rvx__volume_write(path_a, &oblique, RVX_VOXEL_F32, voxels, NULL, &error);
-    TAP_OK(rvx__volume_read_labels(&v, path_a, &error) == RVX_OK &&
-           ((uint8_t *)v.voxels)[7 * 5 * 2 + 7 * 3 + 4] == 3);
+    refuse("a label of 2.99995", rvx__volume_read_labels(&v, path_a, &error), RVX_ERROR_FORMAT,
+           "--repair rounds", &error);
+    rvx_repairs repairs = {0};
+    TAP_OK(rvx__volume_read_labels_repair(&v, path_a, &repairs, &error) == RVX_OK &&
+           ((uint8_t *)v.voxels)[7 * 5 * 2 + 7 * 3 + 4] == 3 && repairs.count == 1 &&
+           strstr(repairs.lines[0], "rounded to labels"));
+    rvx__repairs_free(&repairs);
     rvx__volume_free(&v);
 }
 
