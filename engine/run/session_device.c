@@ -317,12 +317,13 @@ static void record_part(rvx_session *session, rvx__part part)
 {
     const rvx_cuda *cuda = cuda_of(session);
     rvx__on_device *on = session->on;
-    on->unrecordable = cuda->record_begin(handle_of(session), NULL) != RVX_OK;
+    on->unrecordable = cuda->record_begin(handle_of(session), &on->unrecorded) != RVX_OK;
     if (on->unrecordable)
         return;
     for (int32_t i = part_begin(session, part); i < on->part_ends[part]; i++)
         queue_call(session, &session->calls[i]);
-    on->unrecordable = cuda->record_end(&on->recordings[part], handle_of(session), NULL) != RVX_OK;
+    on->unrecordable =
+        cuda->record_end(&on->recordings[part], handle_of(session), &on->unrecorded) != RVX_OK;
 }
 
 /* The first run of new calls is not recorded: a driver may load kernels when they first run, and

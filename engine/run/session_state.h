@@ -35,6 +35,7 @@ typedef struct rvx__on_device {
     int32_t part_ends[RVX__PART_COUNT]; /* in calls */
     void *recordings[RVX__PART_COUNT];
     bool unrecordable;
+    rvx_error unrecorded;          /* why */
     int64_t runs[RVX__PART_COUNT]; /* of them, since the calls were bound */
     /* The next inputs: where they wait in the arena, from which step on that is free; negative:
      * nowhere. */

@@ -47,7 +47,8 @@ static void compare(const char *name, const rvx_graph *graph, rvx_plan_options o
         }
         tap_ok(rvx__session_bytes(p->session) == p->plan->arena_bytes,
                "%s, %s: the arena is the plan to the byte", name, policy);
-        tap_ok(recorded(p->session), "%s, %s: the third run plays recordings", name, policy);
+        tap_ok(recorded(p->session), "%s, %s: the third run plays recordings%s", name, policy,
+               p->session->on->unrecorded.message);
         float loss = first_of(p, options.losses[0]), want = first_of(&cpu, options.losses[0]);
         comparison c = compare_gradients(p, i == 0 ? &cpu : &device[0]);
         if (i == 0)
