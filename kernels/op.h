@@ -166,9 +166,9 @@ enum {
     RVX_OP_INVERSE_IN_PLACE = 1u << 8,  /* the rebuilt input may share memory with out[0] */
     RVX_OP_PERMUTES = 1u << 9,          /* moves values, unchanged: outputs are stored as in[0] is,
                                            and the inverse is exact for every type */
-    RVX_OP_PARTS = 1u << 10             /* one side is dense tensors of one shape, parts of the other
-                                           side: where they stand one after the other in its memory,
-                                           all phases work in place. RVX_INVERSE writes all inputs */
+    RVX_OP_PARTS = 1u << 10 /* one side is dense tensors of one shape, parts of the other
+                               side: where they stand one after the other in its memory,
+                               all phases work in place. RVX_INVERSE writes all inputs */
 };
 
 /* One extern row per op: rvx__op_conv, rvx__op_norm_act, ... */

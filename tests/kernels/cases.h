@@ -51,29 +51,14 @@ TEST_FUNCTION int64_t block_element(rvx_shape fine, rvx_shape coarse, const rvx_
 #include "tests/kernels/cases/head.h"
 
 static const test_suite *const suites[] = {
-    &conv_suite,
-    &conv_transpose_suite,
-    &norm_act_suite,
-    &norm_conv_suite,
-    &max_pool_suite,
-    &upsample_suite,
-    &add_suite,
-    &round_suite,
-    &concat_suite,
-    &split_suite,
-    &space_to_depth_suite,
-    &depth_to_space_suite,
-    &deinterleave_suite,
-    &interleave_suite,
-    &haar_suite,
-    &haar_up_suite,
-    &orthogonal_down_suite,
-    &orthogonal_up_suite,
-    &dropout_suite,
-    &mean_pool_suite,
-    &segmentation_loss_suite,
-    &head_loss_suite,
-    &head_labels_suite,
+    &conv_suite,         &conv_transpose_suite,  &norm_act_suite,
+    &norm_conv_suite,    &max_pool_suite,        &upsample_suite,
+    &add_suite,          &round_suite,           &concat_suite,
+    &split_suite,        &space_to_depth_suite,  &depth_to_space_suite,
+    &deinterleave_suite, &interleave_suite,      &haar_suite,
+    &haar_up_suite,      &orthogonal_down_suite, &orthogonal_up_suite,
+    &dropout_suite,      &mean_pool_suite,       &segmentation_loss_suite,
+    &head_loss_suite,    &head_labels_suite,
 };
 
 TEST_FUNCTION const test_suite *suite_of(const rvx_op *op)
