@@ -261,6 +261,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     RVX_TRY(rvx__facade_options(&c->options, sizeof c->options, given, "rvx_check_options", error));
     RVX_TRY(rvx__facade_required(target, "target", error));
     RVX_TRY(rvx__device_open(&device, c->options.device, c->options.device_library, error));
+    RVX_TRY(rvx__facade_tf32(c->options.tf32, device, error));
     RVX_TRY(rvx__facade_choices(&choices, device, c->options.implementation, error));
     RVX_TRY(rvx__facade_workspace(&workspace, c->options.implementation, error));
     RVX_TRY(open_subject(c, target, error));
@@ -272,6 +273,7 @@ rvx_status rvx_check(char **text, const char *target, const rvx_check_options *g
     job.threads = job.threads > 1 ? job.threads : 2;
     job.device = device;
     job.workspace_bytes = device ? workspace : 0;
+    job.tf32 = c->options.tf32 != 0;
     rvx_check_input input = {.job = &job,
                              .patch = {size[2], size[1], size[0]},
                              .weights = c->subject.weights[0] ? c->subject.weights : NULL,

@@ -92,6 +92,8 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
 struct rvx_choices;
 rvx_status rvx__facade_choices(struct rvx_choices **choices, rvx_device *device,
                                const rvx_implementation_options *given, rvx_error *error);
+/* Refuses tf32 on the CPU, which has no such products. */
+rvx_status rvx__facade_tf32(int tf32, const rvx_device *device, rvx_error *error);
 /* Of convolutions, in a plan. */
 rvx_status rvx__facade_workspace(int64_t *bytes, const rvx_implementation_options *given,
                                  rvx_error *error);

@@ -41,6 +41,13 @@ rvx_status rvx__facade_choices(rvx_choices **choices, rvx_device *device,
     return status;
 }
 
+rvx_status rvx__facade_tf32(int tf32, const rvx_device *device, rvx_error *error)
+{
+    if (!tf32 || device)
+        return RVX_OK;
+    return rvx__fail(error, RVX_ERROR_ARGUMENT, "tf32 is about a GPU, and the device is the CPU");
+}
+
 rvx_status rvx__facade_workspace(int64_t *bytes, const rvx_implementation_options *given,
                                  rvx_error *error)
 {

@@ -80,8 +80,10 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
     judging j = {.dataset = dataset, .options = options, .overflow = overflow};
     char folder[RVX_PATH_BYTES], labels[RVX_PATH_BYTES], json[RVX_PATH_BYTES];
     const int threads = rvx__facade_thread_count(options->threads);
-    const rvx_predictor_options predictor = {
-        .threads = threads, .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(), .device = device};
+    const rvx_predictor_options predictor = {.threads = threads,
+                                             .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
+                                             .tf32 = options->tf32 != 0,
+                                             .device = device};
     RVX_TRY(rvx__model_file_open(&j.model, run, false, &predictor, error));
     RVX_TRY(find_names(&j, error));
     if (j.names.count == 0)

@@ -234,12 +234,14 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
     if (!images || image_count < 1)
         RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT, "no image to segment was given"));
     RVX_TRY(rvx__device_open(&device, p.options.device, p.options.device_library, error));
+    RVX_TRY(rvx__facade_tf32(p.options.tf32, device, error));
     rvx_predictor_options options = {.tile_step = p.options.tile_step,
                                      .mirror = p.options.mirror != 0,
                                      .whole = p.options.whole != 0,
                                      .budget_bytes = p.options.budget_bytes,
                                      .threads = rvx__facade_thread_count(p.options.threads),
                                      .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
+                                     .tf32 = p.options.tf32 != 0,
                                      .device = device};
     RVX_TRY(rvx__model_file_open(&p.model, run, p.options.use_latest != 0, &options, error));
     RVX_TRY(format_apply(&p, error));

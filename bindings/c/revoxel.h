@@ -278,6 +278,7 @@ typedef struct rvx_check_options {
     void *context;
     const char *device, *device_library; /* see Devices above; on a GPU every policy runs twice */
     const rvx_implementation_options *implementation; /* NULL: defaults */
+    int tf32;                                         /* see rvx_train_options */
 } rvx_check_options;
 
 /* Runs one training step of a network under the policies store, checkpoint and reversible, on one
@@ -303,6 +304,9 @@ typedef struct rvx_train_options {
     const char *device, *device_library;              /* see Devices above */
     const rvx_implementation_options *implementation; /* of training; NULL: defaults */
     int repair;                                       /* see Repairs above */
+    int tf32; /* on a GPU: convolutions of f32 tensors multiply numbers rounded to tf32, 10 bits
+               * after the point, on tensor cores. No part of the plan: what goes on or predicts
+               * says so again */
 } rvx_train_options;
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,
@@ -327,6 +331,7 @@ typedef struct rvx_predict_options {
     const char *device, *device_library; /* see Devices above */
     int repair;                          /* see Repairs above */
     const char *format; /* ending of what is written, ".nrrd"; NULL: the dataset's */
+    int tf32;           /* see rvx_train_options */
 } rvx_predict_options;
 
 /* Segments images (files, CASE_0000.nii.gz with its other channels beside it, or folders of such)

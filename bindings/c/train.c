@@ -101,6 +101,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
     RVX_TRY(rvx__facade_required(run, "run", error));
     RVX_TRY(rvx__facade_threads(t.options.threads, error));
     RVX_TRY(rvx__device_open(&device, t.options.device, t.options.device_library, error));
+    RVX_TRY(rvx__facade_tf32(t.options.tf32, device, error));
     RVX_TRY(rvx__facade_choices(&choices, device, t.options.implementation, error));
     RVX_TRY(rvx__facade_workspace(&workspace, t.options.implementation, error));
     RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
@@ -118,6 +119,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
                          .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
                          .device = device,
                          .workspace_bytes = device ? workspace : 0,
+                         .tf32 = t.options.tf32 != 0,
                          .poll = poll_training,
                          .context = &t};
     rvx__facade_model_config(&job.config, &t.recipe);

@@ -8,7 +8,7 @@ typedef struct check_options {
     rvx_cli_list widths;
     rvx_cli_implementation implementation;
     const char *data, *storage, *streams, *device;
-    bool json, quiet;
+    bool json, quiet, tf32;
 } check_options;
 
 #define AT(field) offsetof(check_options, field)
@@ -38,6 +38,8 @@ static const rvx_cli_option options_table[] = {
     {"--json", NULL, "print every run as JSON", RVX_CLI_FLAG, .offset = AT(json)},
     {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
      .offset = AT(device)},
+    {"--tf32", NULL, "on a GPU: f32 convolutions multiply in tf32, on tensor cores", RVX_CLI_FLAG,
+     .offset = AT(tf32)},
     RVX_CLI_IMPLEMENTATION(check_options, implementation),
     {"--threads", "N", "the several threads (default: all cores)", RVX_CLI_INTEGER,
      .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
@@ -70,6 +72,7 @@ static int run(int count, char **arguments)
     check.seed = (uint64_t)options.seed;
     check.threads = (int)options.threads;
     check.device = options.device;
+    check.tf32 = options.tf32;
     check.device_library = rvx__cli_device_library();
     rvx__cli_implementation(&implementation, &options.implementation);
     check.implementation = &implementation;

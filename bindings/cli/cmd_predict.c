@@ -5,7 +5,7 @@ typedef struct predict_options {
     const char *out, *device, *format;
     double tile_step;
     int64_t budget_bytes, threads;
-    bool mirror, whole, probabilities, latest, quiet;
+    bool mirror, whole, probabilities, latest, quiet, tf32;
     bool repair;
 } predict_options;
 
@@ -29,6 +29,8 @@ static const rvx_cli_option options_table[] = {
      .offset = AT(budget_bytes)},
     {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
      .offset = AT(device)},
+    {"--tf32", NULL, "on a GPU: f32 convolutions multiply in tf32, on tensor cores", RVX_CLI_FLAG,
+     .offset = AT(tf32)},
     {"--threads", "N", "cores to use (default: all)", RVX_CLI_INTEGER, .offset = AT(threads), 1,
      RVX_CLI_THREADS_MAX},
     {"--quiet", NULL, "no progress line", RVX_CLI_FLAG, .offset = AT(quiet)},
@@ -56,6 +58,7 @@ static int run(int count, char **arguments)
     predict.format = options.format;
     predict.threads = (int)options.threads;
     predict.device = options.device;
+    predict.tf32 = options.tf32;
     predict.device_library = rvx__cli_device_library();
     predict.progress = rvx__cli_progress;
     predict.context = &progress;

@@ -7,7 +7,7 @@ typedef struct train_options {
     rvx_cli_implementation implementation;
     const char *out, *plan_file, *device;
     int64_t threads;
-    bool resume, no_validation, quiet;
+    bool resume, no_validation, quiet, tf32;
     bool repair;
 } train_options;
 
@@ -24,6 +24,8 @@ static const rvx_cli_option options_table[] = {
 #undef RVX_PLAN_OPTION
     {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
      .offset = AT(device)},
+    {"--tf32", NULL, "on a GPU: f32 convolutions multiply in tf32, on tensor cores", RVX_CLI_FLAG,
+     .offset = AT(tf32)},
     RVX_CLI_IMPLEMENTATION(train_options, implementation),
     {"--threads", "N", "cores to use (default: all); the result does not depend on it",
      RVX_CLI_INTEGER, .offset = AT(threads), 1, RVX_CLI_THREADS_MAX},
@@ -54,6 +56,7 @@ static int run(int count, char **arguments)
     train.resume = options.resume;
     train.threads = (int)options.threads;
     train.device = options.device;
+    train.tf32 = options.tf32;
     train.device_library = rvx__cli_device_library();
     rvx__cli_implementation(&implementation, &options.implementation);
     train.implementation = &implementation;

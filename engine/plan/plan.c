@@ -181,6 +181,8 @@ rvx_status rvx__plan_create(rvx_plan **plan, const rvx_graph *graph,
         return rvx__fail(error, RVX_ERROR_MEMORY, "plan: out of memory");
     }
     made->options = *options;
+    for (int32_t n = 0; n < made->graph->node_count; n++)
+        made->graph->nodes[n].params.tf32_products = options->tf32;
     made->base_value_count = graph->value_count;
     RVX_TRY(rvx__graph_status(graph, error));
     RVX_TRY(mark_needed(made, error));

@@ -67,8 +67,9 @@ typedef struct rvx_plan_options {
     int32_t kept_count; /* of the values that the policy would not keep, keep so many: those first
                            whose rebuilding costs the most time per byte */
     bool inexact;       /* streams that are not RVX_I16 may be inverted too, to rounding */
-    bool plain;         /* for tests: nothing fused or folded */
-    bool unshared;      /* for tests: nothing in place, concatenations copied */
+    bool tf32;     /* RVX_ISA_CUDA: convolutions of f32 tensors multiply numbers rounded to tf32 */
+    bool plain;    /* for tests: nothing fused or folded */
+    bool unshared; /* for tests: nothing in place, concatenations copied */
 } rvx_plan_options;
 
 typedef struct rvx_instance {

@@ -49,6 +49,7 @@ rvx_status rvx__inference_create(rvx_inference **inference, const rvx_model *mod
                              .outputs = {made->logits},
                              .output_count = 1,
                              .workspace_bytes = options->workspace_bytes,
+                             .tf32 = options->tf32,
                              .budget_bytes = options->budget_bytes};
     RVX_TRY(rvx__plan_create(&made->plan, made->graph, &plan, error));
     if (!options->plan_only)

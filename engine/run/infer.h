@@ -27,6 +27,7 @@ typedef struct rvx_inference_options {
     rvx_isa isa;
     const rvx_device *device; /* NULL: the CPU, or plan_only */
     int64_t workspace_bytes;  /* of convolutions on a GPU, see plan.h */
+    bool tf32;                /* on a GPU, see plan.h */
     rvx_dtype storage;        /* of activations: RVX_F32 or RVX_BF16 */
     rvx_dtype streams;        /* of couplings: RVX_I16, RVX_F32 or RVX_BF16 */
     int grid_log2;            /* RVX_I16 */

@@ -39,6 +39,7 @@ typedef struct rvx_train_job {
     rvx_isa isa;
     const rvx_device *device; /* NULL: the CPU, or, with RVX_ISA_CUDA, plans only */
     int64_t workspace_bytes;  /* of convolutions on a GPU, see plan.h */
+    bool tf32;                /* on a GPU, see plan.h */
     rvx_train_poll poll;
     void *context;
 } rvx_train_job;

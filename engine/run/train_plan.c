@@ -24,6 +24,7 @@ rvx_inference_options rvx__train_inference(const rvx_train_job *job, const int64
                                    .isa = job->isa,
                                    .device = job->device,
                                    .workspace_bytes = job->workspace_bytes,
+                                   .tf32 = job->tf32,
                                    .storage = (rvx_dtype)recipe->memory.storage,
                                    .streams = rvx__recipe_streams(recipe),
                                    .grid_log2 = (int)recipe->memory.grid_log2};
@@ -79,6 +80,7 @@ rvx_status rvx__train_plan_step(rvx_train_plan *out, const rvx_train_job *job, r
                                 .isa = job->isa,
                                 .threads = job->threads,
                                 .workspace_bytes = job->workspace_bytes,
+                                .tf32 = job->tf32,
                                 .inexact = rvx__recipe_streams(recipe) != RVX_I16,
                                 .loss_count = out->supervision.count,
                                 .output_count = out->supervision.count,

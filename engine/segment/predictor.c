@@ -58,6 +58,7 @@ static void tile_options(rvx_inference_options *options, const rvx_predictor *p,
         .threads = p->options.threads,
         .isa = p->options.isa,
         .device = p->options.device,
+        .tf32 = p->options.tf32,
         .storage = (rvx_dtype)recipe->memory.storage,
         .streams = rvx__recipe_streams(recipe),
         .grid_log2 = (int)recipe->memory.grid_log2};

@@ -19,6 +19,7 @@ typedef struct rvx_predictor_options {
     int64_t budget_bytes;
     int threads;
     rvx_isa isa;
+    bool tf32;                /* on a GPU, see engine/plan/plan.h */
     const rvx_device *device; /* NULL: the CPU; its memory is what a budget is about */
 } rvx_predictor_options;
 

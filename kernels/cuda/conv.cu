@@ -32,6 +32,7 @@ void forward(const rvx_call *call, bool transposed, const rvx_tensor &target,
     c.residual = residual;
     c.sign = sign;
     c.bf16 = bf16_of(call, call->in[0], call->out[0]);
+    c.tf32 = call->params->tf32_products != 0;
     c.scratch = call->scratch;
     correlate(c, queue_of(call));
 }
@@ -47,6 +48,7 @@ void backward_data(const rvx_call *call, bool transposed)
     c.weight = call->in[1];
     c.accumulate = (call->accumulate & 1) != 0;
     c.bf16 = bf16_of(call, dx, dy);
+    c.tf32 = call->params->tf32_products != 0;
     c.scratch = call->scratch;
     correlate(c, queue_of(call));
 }

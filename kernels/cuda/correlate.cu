@@ -383,7 +383,10 @@ void correlate_any(const Correlation &c, simt::Stream queue)
         launch_columns<Bf16, 128>(p, queue);
     } else {
         pack<float>(c, p.columns, queue);
-        launch_columns<F32, 64>(p, queue);
+        if (c.tf32)
+            launch_columns<Tf32, 64>(p, queue);
+        else
+            launch_columns<F32, 64>(p, queue);
     }
 }
 } // namespace rvx

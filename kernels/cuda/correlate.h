@@ -17,6 +17,7 @@ struct Correlation {
     int sign;              /* target = residual + or - sum */
     bool accumulate;       /* add to the target */
     bool bf16;             /* products of numbers rounded to bf16 */
+    bool tf32;             /* else to tf32 */
     void *scratch;         /* rvx__cuda_correlate_bytes */
 };
 

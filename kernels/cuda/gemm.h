@@ -1,6 +1,6 @@
 /* Matrix products of a tile in shared memory, as the general convolution kernels have them. Owns:
  * the register blocks of a block of THREADS threads for 128 rows and COLUMNS columns, on tensor
- * cores (bf16) or as f32 multiply-adds, and how operands are rounded.
+ * cores (bf16, tf32) or as f32 multiply-adds, and how operands are rounded.
  *
  * A block of `Number` says for one type of operand: Element, STEP (products of a stage) and two
  * orders of the operands in shared memory,
@@ -24,15 +24,10 @@ enum Access : int32_t { ONE, EIGHT, DIRECT };
 RVX_DEVICE int lane() { return (int)threadIdx.x % 32; }
 RVX_DEVICE int warp() { return (int)threadIdx.x / 32; }
 
-/* bf16: warps stand in WARP_ROWS x WARP_COLUMNS; a warp has M x N products of 16 x 8. */
-template <int COLUMNS> struct Bf16 {
-    typedef uint16_t Element;
-    enum {
-        BF16 = 1,
-        STEP = 32,
-        WARP_COLUMNS = COLUMNS >= 64 ? 2 : 1,
-        WARP_ROWS = 8 / WARP_COLUMNS
-    };
+/* Sums on tensor cores: warps stand in WARP_ROWS x WARP_COLUMNS; a warp has M x N products of
+ * 16 x 8. */
+template <int COLUMNS> struct TensorCores {
+    enum { WARP_COLUMNS = COLUMNS >= 64 ? 2 : 1, WARP_ROWS = 8 / WARP_COLUMNS };
     enum { M = ROWS / WARP_ROWS / 16, N = COLUMNS / WARP_COLUMNS / 8 };
     float sum[M][N][4];
 
@@ -48,6 +43,29 @@ template <int COLUMNS> struct Bf16 {
                 for (int i = 0; i < 4; i++)
                     sum[m][n][i] = 0.0f;
     }
+
+    /* Calls to(row, column, sum) for every sum of this thread. */
+    template <class To> RVX_DEVICE void each(const To &to) const
+    {
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    to(row() + m * 16 + lane() / 4 + i / 2 * 8,
+                       column() + n * 8 + lane() % 4 * 2 + i % 2, sum[m][n][i]);
+    }
+};
+
+/* bf16 */
+template <int COLUMNS> struct Bf16 : TensorCores<COLUMNS> {
+    typedef uint16_t Element;
+    typedef TensorCores<COLUMNS> Cores;
+    enum { CORES = 1, STEP = 32, M = Cores::M, N = Cores::N };
+    using Cores::column;
+    using Cores::row;
+    using Cores::sum;
 
     RVX_DEVICE void products(const uint32_t (&a)[M][4], const uint32_t (&b)[N / 2][4])
     {
@@ -97,25 +115,60 @@ template <int COLUMNS> struct Bf16 {
             products(a, b);
         }
     }
+};
 
-    /* Calls to(row, column, sum) for every sum of this thread. */
-    template <class To> RVX_DEVICE void each(const To &to) const
+/* f32 numbers rounded to tf32 as they are multiplied; operands stand as for F32. */
+template <int COLUMNS> struct Tf32 : TensorCores<COLUMNS> {
+    typedef float Element;
+    typedef TensorCores<COLUMNS> Cores;
+    enum { CORES = 1, STEP = 16, M = Cores::M, N = Cores::N };
+    using Cores::column;
+    using Cores::row;
+    using Cores::sum;
+
+    /* a(row, product), b(product, column): 8 products. */
+    template <class A, class B> RVX_DEVICE void add(const A &a, const B &b)
     {
+        const int member = lane() % 4, group = lane() / 4;
+        uint32_t right[N][2];
 #pragma unroll
-        for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+                right[n][i] = simt::to_tf32(b(member + i * 4, column() + n * 8 + group));
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+            uint32_t left[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                left[i] = simt::to_tf32(a(row() + m * 16 + group + i % 2 * 8, member + i / 2 * 4));
 #pragma unroll
             for (int n = 0; n < N; n++)
+                simt::multiply_tf32(sum[m][n], left, right[n][0], right[n][1]);
+        }
+    }
+
+    RVX_DEVICE void add_groups(const Element *a_tile, const Element *b_tile)
+    {
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-                    to(row() + m * 16 + lane() / 4 + i / 2 * 8,
-                       column() + n * 8 + lane() % 4 * 2 + i % 2, sum[m][n][i]);
+        for (int k = 0; k < STEP / GROUP; k++)
+            add([&](int r, int p) { return a_tile[(k * ROW_PITCH + r) * GROUP + p]; },
+                [&](int p, int c) { return b_tile[(k * COLUMNS + c) * GROUP + p]; });
+    }
+
+    RVX_DEVICE void add_products(const Element *a_tile, const Element *b_tile)
+    {
+#pragma unroll
+        for (int k = 0; k < STEP; k += GROUP)
+            add([&](int r, int p) { return a_tile[(k + p) * (ROWS + PAD) + r]; },
+                [&](int p, int c) { return b_tile[(k + p) * (COLUMNS + PAD) + c]; });
     }
 };
 
 /* f32: a thread has 8 rows and COLUMNS / 16 columns, 16 apart. */
 template <int COLUMNS> struct F32 {
     typedef float Element;
-    enum { BF16 = 0, STEP = 16, M = 8, N = COLUMNS / 16 };
+    enum { CORES = 0, STEP = 16, M = 8, N = COLUMNS / 16 };
     float sum[M][N];
 
     RVX_DEVICE static int row() { return (int)threadIdx.x / 16 * M; }

@@ -146,7 +146,7 @@ template <class Number, int COLUMNS> struct Shared {
 };
 
 template <class Number, int COLUMNS>
-RVX_GLOBAL void RVX_BOUNDS(THREADS, Number::BF16 || COLUMNS < 64 ? 2 : 1)
+RVX_GLOBAL void RVX_BOUNDS(THREADS, Number::CORES || COLUMNS < 64 ? 2 : 1)
     partial_kernel(Parameters p)
 {
     typedef typename Number::Element Element;
@@ -312,6 +312,8 @@ void weight_gradient(const rvx_call *call, bool transposed, bool bf16)
         p.sums_many = transposed;
         if (bf16)
             launch_columns<Bf16>(p, queue_of(call));
+        else if (call->params->tf32_products)
+            launch_columns<Tf32>(p, queue_of(call));
         else
             launch_columns<F32>(p, queue_of(call));
     }

@@ -78,6 +78,7 @@ typedef struct setup {
     rvx_shape in[RVX_IN_MAX], y;
     rvx_dtype type; /* of x, y and their gradients */
     bool folds;
+    bool tf32; /* products of numbers rounded to tf32, not to bf16 */
 } setup;
 
 static setup setup_make(const conv_case *c, rvx_dtype type, bool bf16_products, bool folds)
@@ -117,7 +118,17 @@ typedef struct sums {
     double *y, *dx, *dw;
 } sums;
 
-static float bf16(float v) { return rvx__f32_of(rvx__bf16_of(v)); }
+/* As the kernel multiplies it: bf16 to nearest even, tf32 to nearest, halves away from zero. */
+static float rounded(const setup *s, float v)
+{
+    uint32_t bits;
+    if (!s->tf32)
+        return rvx__f32_of(rvx__bf16_of(v));
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0x1000u) & ~0x1FFFu;
+    memcpy(&v, &bits, sizeof bits);
+    return v;
+}
 
 static sums sums_make(const setup *s, const rvx_tensor *x, const rvx_tensor *w,
                       const rvx_tensor *dy, const rvx_tensor *fold)
@@ -147,10 +158,11 @@ static sums sums_make(const setup *s, const rvx_tensor *x, const rvx_tensor *w,
             }
             for (int64_t co = 0; co < out.c; co++) {
                 const int64_t wi = (k * in.c + ci) * out.c + co;
-                const double p = bf16(rvx__f32(w)[wi]), g = bf16(get(dy, yv * out.c + co));
-                r.y[yv * out.c + co] += (double)bf16(a) * p;
+                const double p = rounded(s, rvx__f32(w)[wi]),
+                             g = rounded(s, get(dy, yv * out.c + co));
+                r.y[yv * out.c + co] += (double)rounded(s, a) * p;
                 r.dx[xv * in.c + ci] += g * p;
-                r.dw[wi] += (double)bf16(a) * g;
+                r.dw[wi] += (double)rounded(s, a) * g;
             }
         }
     }
@@ -165,10 +177,12 @@ static void compare(const setup *s, const rvx_tensor *got, const double *want, d
     tap_ok(worst <= 1, "%s: %s (%.2f tolerances)", s->c->name, what, worst);
 }
 
-/* f32 and bf16 tensors with bf16 products: every phase. */
-static void products_check(const conv_case *c, rvx_dtype type, int64_t extra)
+/* f32 and bf16 tensors with bf16 or tf32 products: every phase. */
+static void products_check(const conv_case *c, rvx_dtype type, int64_t extra, bool tf32)
 {
-    const setup s = setup_make(c, type, true, extra != 0);
+    setup s = setup_make(c, type, !tf32, extra != 0);
+    s.tf32 = tf32;
+    s.params.tf32_products = tf32;
     buffer x = random_make(s.in[0], type, extra, 0, 1), w = random_make(s.in[1], RVX_F32, 0, 1, 1);
     buffer y = make(s.y, type, extra), dy = random_make(s.y, type, extra, 2, 1);
     buffer dx = make(s.in[0], type, extra), dw = make(s.in[1], RVX_F32, 0);
@@ -179,16 +193,19 @@ static void products_check(const conv_case *c, rvx_dtype type, int64_t extra)
     sums want = sums_make(&s, &x.tensor, &w.tensor, &dy.tensor, &fold.tensor);
     rvx_call call = {.in = {x.tensor, w.tensor}, .out = {y.tensor}, .fold = fold.tensor};
     phase_run(&s, RVX_FORWARD, &call);
-    compare(&s, &y.tensor, want.y, taps * (double)c->x.c, "bf16 products, forward");
+    compare(&s, &y.tensor, want.y, taps * (double)c->x.c,
+            tf32 ? "tf32 products, forward" : "bf16 products, forward");
     call = (rvx_call){.in = {x.tensor}, .fold = fold.tensor};
     call.grad_in[1] = dw.tensor;
     call.grad_out[0] = dy.tensor;
     phase_run(&s, RVX_BACKWARD_PARAMETERS, &call);
-    compare(&s, &dw.tensor, want.dw, (double)rvx__shape_voxels(s.y), "bf16 products, weights");
+    compare(&s, &dw.tensor, want.dw, (double)rvx__shape_voxels(s.y),
+            tf32 ? "tf32 products, weights" : "bf16 products, weights");
     call = (rvx_call){.grad_in = {dx.tensor}, .grad_out = {dy.tensor}};
     call.in[1] = w.tensor;
     phase_run(&s, RVX_BACKWARD_DATA, &call);
-    compare(&s, &dx.tensor, want.dx, taps * (double)c->channels, "bf16 products, data");
+    compare(&s, &dx.tensor, want.dx, taps * (double)c->channels,
+            tf32 ? "tf32 products, data" : "bf16 products, data");
     tap_ok(buffer_intact(&y) && buffer_intact(&dx) && buffer_intact(&dw),
            "%s: nothing else is written", c->name);
     buffer *all[] = {&x, &w, &y, &dy, &dx, &dw, &fold};
@@ -267,8 +284,10 @@ int main(void)
     if (!tap_ok(device_use(), "the CUDA backend is there"))
         return tap_done();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        products_check(&cases[i], RVX_BF16, 0);
-        products_check(&cases[i], RVX_F32, 5);
+        products_check(&cases[i], RVX_BF16, 0, false);
+        products_check(&cases[i], RVX_F32, 5, false);
+        products_check(&cases[i], RVX_F32, 0, true);
+        products_check(&cases[i], RVX_F32, 5, true);
         residual_check(&cases[i], RVX_F32, false);
         residual_check(&cases[i], RVX_I16, true);
         residual_check(&cases[i], RVX_BF16, true);

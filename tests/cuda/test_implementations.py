@@ -149,14 +149,23 @@ def check_training(top):
     plan = command.plan(data, f"{top}/plan.json", "--widths", "8,16", "--patch", "8x8x8",
                         fold={"train": ["a", "b"], "validation": ["c"]},
                         training={"steps": 3, "steps_per_epoch": 3, "validation_every": 3, "checkpoint_every": 3})
-    for name, how in (("own", "own"), ("first", "auto"), ("second", "auto")):
-        result = run("train", data, "--plan", plan, "--out", f"{top}/{name}", "--device", "cuda", "--quiet",
+    losses = {}
+    for name, how, *more in (("own", "own"), ("first", "auto"), ("second", "auto"), ("rounded", "own", "--tf32")):
+        result = run("train", data, "--plan", plan, "--out", f"{top}/{name}", "--device", "cuda", "--quiet", *more,
                      "--no-validation-output", "--implementation", how, "--workspace", "1MiB", "--list-implementations",
                      RVX_EMULATE_SECONDS=BACKWARDS if name == "first" else "own=0.1")
         bits[name] = command.read(f"{top}/{name}/latest.safetensors") if result.returncode == 0 else result.error
+        with open(f"{top}/{name}/metrics.jsonl") as lines:
+            losses[name] = [line["loss"] for line in map(json.loads, lines) if "loss" in line]
         if how == "auto":
             ok("emulated:backwards" in chosen(result.error).values(), f"{name} training with libraries", result.error)
     ok(bits["first"] == bits["second"] != bits["own"], "training takes what was measured: the same bits again")
+    ok(all(a != b and abs(a - b) < 1e-2 for a, b in zip(losses["own"], losses["rounded"])), "--tf32: other bits, near",
+       losses)
+    result = run(*CHECK, "--tf32")
+    ok(exact(result), "--tf32: every policy gives the same bits", result.error)
+    result = run("check", "unet3d", *SIZE, "--quiet", "--tf32")
+    ok(result.returncode == 1 and "tf32" in result.error, "--tf32 on the CPU is refused", result.error)
 
 
 with tempfile.TemporaryDirectory() as top:
