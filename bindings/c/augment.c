@@ -66,7 +66,7 @@ static rvx_status open_in_dataset(rvx_recipe *recipe, rvx_case *one, const char 
                           (long long)recipe->network.in_channels, dataset->channel_count));
     char *name = wanted ? (char *)(uintptr_t)wanted : dataset->cases[0].identifier;
     const rvx_names names = {&name, 1};
-    status = rvx__cases_load(one, dataset, &names, recipe, NULL, NULL, error);
+    status = rvx__cases_load(one, dataset, &names, recipe, NULL, NULL, NULL, error);
 cleanup:
     rvx__dataset_free(dataset);
     return status;

@@ -307,6 +307,10 @@ typedef struct rvx_train_options {
     int tf32; /* on a GPU: convolutions of f32 tensors multiply numbers rounded to tf32, 10 bits
                * after the point, on tensor cores. No part of the plan: what goes on or predicts
                * says so again */
+    const char
+        *cache; /* folder, made if need be, in which preprocessed cases are kept and from which
+                 * samples are read, so that a dataset may be larger than memory; runs may
+                 * share it. NULL: cases are held in memory. The result is the same bits */
 } rvx_train_options;
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,

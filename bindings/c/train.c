@@ -114,6 +114,7 @@ rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_optio
                          .model = t.model,
                          .dataset = t.dataset,
                          .run = run,
+                         .cache = t.options.cache,
                          .resume = t.options.resume != 0,
                          .threads = rvx__facade_thread_count(threads),
                          .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),

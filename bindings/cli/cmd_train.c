@@ -5,7 +5,7 @@
 typedef struct train_options {
     rvx_cli_plan plan;
     rvx_cli_implementation implementation;
-    const char *out, *plan_file, *device;
+    const char *out, *plan_file, *cache, *device;
     int64_t threads;
     bool resume, no_validation, quiet, tf32;
     bool repair;
@@ -22,6 +22,8 @@ static const rvx_cli_option options_table[] = {
     {name, value, help, kind, .offset = AT(plan.field), min, max, word, word_value},
 #include "bindings/cli/plan_options.def"
 #undef RVX_PLAN_OPTION
+    {"--cache", "FOLDER", "preprocessed cases on disk, shared by runs (default: in memory)",
+     RVX_CLI_TEXT, .offset = AT(cache)},
     {"--device", "cpu|cuda[:I]", "where the network runs (default cpu); cuda: a GPU", RVX_CLI_TEXT,
      .offset = AT(device)},
     {"--tf32", NULL, "on a GPU: f32 convolutions multiply in tf32, on tensor cores", RVX_CLI_FLAG,
@@ -55,6 +57,7 @@ static int run(int count, char **arguments)
     train.repair = options.repair;
     train.resume = options.resume;
     train.threads = (int)options.threads;
+    train.cache = options.cache;
     train.device = options.device;
     train.tf32 = options.tf32;
     train.device_library = rvx__cli_device_library();

@@ -22,12 +22,14 @@ void rvx__patch_round(int64_t patch[3], const rvx_recipe *recipe, const int64_t 
 typedef int (*rvx_case_poll)(void *context, const char *identifier, int64_t done, int64_t total);
 
 /* Loads the named training cases of the dataset; cases: names->count entries, freed one by one with
- * rvx__case_free (zeroed ones are legal), also after a failure. */
+ * rvx__case_free (zeroed ones are legal), also after a failure. `cache`: a folder for preprocessed
+ * cases (engine/volume/cache.h), which then are mapped and not held; NULL: in memory. The voxels
+ * are the same. */
 rvx_status rvx__cases_load(rvx_case *cases, const rvx_dataset *dataset, const rvx_names *names,
-                           const rvx_recipe *recipe, rvx_case_poll poll, void *context,
-                           rvx_error *error);
+                           const rvx_recipe *recipe, const char *cache, rvx_case_poll poll,
+                           void *context, rvx_error *error);
 
-/* What the cases hold in memory: images and labels. */
+/* What the cases hold in memory: images and labels; mapped ones nothing. */
 int64_t rvx__cases_bytes(const rvx_case *cases, int64_t count);
 
 #endif

@@ -18,6 +18,7 @@ void rvx__recipe_base(rvx_recipe *recipe)
                                        .deep_supervision = true},
                            .patch = {.batch = 2, .foreground_fraction = 0.33},
                            .spacing_native = true,
+                           .resampling = {RVX_RESAMPLING_CUBIC, RVX_RESAMPLING_LINEAR},
                            .augmentation = {.mirror_axes = {true, true, true},
                                             .rotation_degrees = {30, 30, 30},
                                             .flat_axis = RVX_AXIS_NONE,

@@ -12,6 +12,7 @@
 #include "engine/base/file.h"
 #include "engine/base/json.h"
 #include "engine/graph/network.h"
+#include "engine/volume/taps.h"
 
 enum {
     RVX_CLASSES_MAX = 256,
@@ -29,7 +30,8 @@ typedef enum rvx_normalisation_scheme {
 
 typedef struct rvx_normalisation {
     int scheme;                     /* rvx_normalisation_scheme */
-    bool nonzero_only;              /* z-score over voxels other than zero, zeros stay zero */
+    bool nonzero_only;              /* z-score over voxels other than zero */
+    bool sector_only;               /* z-score over the lit sector, see preprocess.h */
     double lower, upper, mean, std; /* ct */
 } rvx_normalisation;
 
@@ -100,8 +102,11 @@ typedef struct rvx_recipe {
         double foreground_fraction; /* of a batch is centred on a labelled voxel */
     } patch;
 
-    bool spacing_native;                               /* JSON: "spacing": null */
-    double spacing[3];                                 /* x, y, z mm that cases are resampled to */
+    bool spacing_native; /* JSON: "spacing": null */
+    double spacing[3];   /* x, y, z mm that cases are resampled to */
+    struct {
+        int image, labels; /* rvx_resampling */
+    } resampling;
     rvx_normalisation normalisation[RVX_CHANNELS_MAX]; /* one per channel; default z-score */
 
     struct {
@@ -210,7 +215,7 @@ bool rvx__channel_is_ultrasound(const char *channel_name);
 
 typedef enum rvx_recipe_scale {
     RVX_SCALE_CPU = 0, /* widths from 16, patches to 64^3: minutes on a few cores */
-    RVX_SCALE_FULL     /* widths 32 .. 320, patches to 128^3 */
+    RVX_SCALE_FULL     /* nnU-Net's own: widths 32 .. 320, patch and batch as it chooses them */
 } rvx_recipe_scale;
 
 /* What a data set says of itself. `sizes` and `spacings` have one entry a case, x, y, z. */
@@ -220,6 +225,7 @@ typedef struct rvx_recipe_facts {
     int64_t case_count;
     double target_spacing[3]; /* x, y, z mm; rvx_fingerprint has nnU-Net's choice */
     bool nonzero_only;        /* z-score over nonzero voxels (nnU-Net: nonzero share < 0.75) */
+    bool sector_only;         /* else: of channels called ultrasound, over the sector */
     bool asymmetric[3];       /* x, y, z: not to be mirrored (rvx_fingerprint.mirror_correlation) */
     int beam, sweep;          /* of ultrasound: rvx_beam and rvx_axis_name; both 0: not known */
     int64_t channels, classes;

@@ -1,5 +1,5 @@
-/* A plan for a data set, by nnU-Net's rules (experiment_planning/experiment_planners of v2; the
- * memory estimate there is replaced by a number of voxels). See recipe.h. */
+/* A plan for a data set, by nnU-Net's rules (experiment_planning/experiment_planners of v2; for
+ * CPUs its estimate of memory is replaced by a number of voxels). See recipe.h. */
 #include "engine/run/recipe.h"
 
 #include <math.h>
@@ -7,7 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-enum { EDGE_MIN = 4, ANISOTROPY = 3 };
+enum { EDGE_MIN = 4, ANISOTROPY = 3, CPU_PATCH_VOXELS = 64 * 64 * 64 };
+
+#define FULL_VALUES 560e6 /* nnU-Net's for two samples on a GPU with 8 GB */
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -20,8 +22,8 @@ static double size_median(double *work, const rvx_recipe_facts *facts, int axis)
 {
     int64_t count = facts->case_count;
     for (int64_t i = 0; i < count; i++)
-        work[i] = fmax(1, round((double)facts->sizes[i][axis] * facts->spacings[i][axis] /
-                                facts->target_spacing[axis]));
+        work[i] = fmax(1, rint((double)facts->sizes[i][axis] * facts->spacings[i][axis] /
+                               facts->target_spacing[axis]));
     qsort(work, (size_t)count, sizeof *work, compare_doubles);
     return 0.5 * (work[(count - 1) / 2] + work[count / 2]);
 }
@@ -89,21 +91,57 @@ static int64_t axis_divisor(const rvx_recipe *recipe, int axis)
     return divisor;
 }
 
+/* Values that nnU-Net counts for a plain U-Net on the patch: what every convolution gives, the
+ * classes of the finest level included. */
+static double feature_values(const rvx_recipe *recipe)
+{
+    double values = 0, voxels = 1;
+    for (int axis = 0; axis < 3; axis++)
+        voxels *= (double)recipe->patch.size[axis];
+    for (int64_t s = 0; s < recipe->network.stages; s++) {
+        for (int axis = 0; axis < 3; axis++)
+            voxels /= (double)recipe->network.strides[s][axis];
+        bool lowest = s + 1 == recipe->network.stages;
+        double labels = (double)recipe->network.classes + (recipe->loss.ignore_label >= 0);
+        values += voxels * (double)recipe->network.widths[s] * (lowest ? 2 : 5);
+        values += s == 0 && !lowest ? voxels * labels : 0;
+    }
+    return values;
+}
+
+/* What a plan of that scale may take, see the enumerators. */
+static bool patch_fits(const rvx_recipe *recipe, rvx_recipe_scale scale)
+{
+    const int64_t *size = recipe->patch.size;
+    return scale == RVX_SCALE_CPU ? size[0] * size[1] * size[2] <= CPU_PATCH_VOXELS
+                                  : feature_values(recipe) <= FULL_VALUES;
+}
+
+/* nnU-Net's batch: as much as the patch leaves room for, at most a twentieth of the data. */
+static int64_t batch_choose(const rvx_recipe *recipe, const double median[3], int64_t cases)
+{
+    const int64_t *size = recipe->patch.size;
+    double room = rint(2 * FULL_VALUES / feature_values(recipe));
+    double share = rint(0.05 * median[0] * median[1] * median[2] * (double)cases /
+                        ((double)size[0] * (double)size[1] * (double)size[2]));
+    return (int64_t)fmax(fmin(room, share), 2);
+}
+
 /* Starts from a 256^3 box in the aspect of the spacing, clips it to the median case and takes the
- * axis that covers most of its case down until the voxels fit. */
-static void patch_choose(rvx_recipe *recipe, const double median[3], int64_t voxels_max,
+ * axis that covers most of its case down until it fits. */
+static void patch_choose(rvx_recipe *recipe, const double median[3], rvx_recipe_scale scale,
                          int64_t width_first, int64_t width_max)
 {
     const double *spacing = recipe->spacing;
-    double scale = 256 * cbrt(spacing[0] * spacing[1] * spacing[2]);
+    double box = 256 * cbrt(spacing[0] * spacing[1] * spacing[2]);
     for (int axis = 0; axis < 3; axis++) {
-        double edge = fmin(round(scale / spacing[axis]), median[axis]);
-        recipe->patch.size[axis] = (int64_t)fmax(edge, 1);
+        double edge = fmin(rint(box / spacing[axis]), median[axis]);
+        recipe->patch.size[axis] = (int64_t)fmax(ceil(edge), 1);
     }
     rvx__recipe_set_topology(recipe, spacing, width_first, width_max);
     for (;;) {
         int64_t *size = recipe->patch.size;
-        if (size[0] * size[1] * size[2] <= voxels_max)
+        if (patch_fits(recipe, scale))
             return;
         int longest = 0;
         for (int axis = 1; axis < 3; axis++)
@@ -138,6 +176,15 @@ static int scheme_of(const char *channel_name)
         if (strcasecmp(schemes[i].name, channel_name) == 0)
             return schemes[i].scheme;
     return RVX_NORMALISE_ZSCORE;
+}
+
+static bool is_ultrasound(const char *channel_name)
+{
+    static const char *const names[] = {"us", "ultrasound", "trus", "b-mode", "bmode"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(names[i], channel_name) == 0)
+            return true;
+    return false;
 }
 
 static rvx_status facts_check(const rvx_recipe_facts *facts, rvx_error *error)
@@ -199,6 +246,8 @@ static void normalisation_choose(rvx_recipe *recipe, const rvx_recipe_facts *fac
             scheme = RVX_NORMALISE_ZSCORE; /* no statistics: the volume's own */
         channel->scheme = scheme;
         channel->nonzero_only = scheme == RVX_NORMALISE_ZSCORE && facts->nonzero_only;
+        channel->sector_only = scheme == RVX_NORMALISE_ZSCORE && !facts->nonzero_only &&
+                               facts->sector_only && is_ultrasound(facts->channel_names[i]);
     }
 }
 
@@ -207,7 +256,6 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
     rvx_status status;
     bool cpu = facts->scale == RVX_SCALE_CPU;
     int64_t width_first = cpu ? 16 : 32, width_max = cpu ? 256 : 320;
-    int64_t patch_edge = cpu ? 64 : 128;
     rvx__recipe_base(recipe);
     double *work = malloc((size_t)(facts->case_count > 0 ? facts->case_count : 1) * sizeof *work);
     if (!work)
@@ -227,7 +275,9 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
         recipe->spacing[axis] = facts->target_spacing[axis];
         median[axis] = size_median(work, facts, axis);
     }
-    patch_choose(recipe, median, patch_edge * patch_edge * patch_edge, width_first, width_max);
+    patch_choose(recipe, median, facts->scale, width_first, width_max);
+    if (!cpu)
+        recipe->patch.batch = batch_choose(recipe, median, facts->case_count);
 
     const int64_t *size = recipe->patch.size;
     int thin = size[1] < size[0] ? 1 : 0;

@@ -11,6 +11,7 @@ static const char *const policy_names[] = {"auto", "store", "checkpoint", "rever
 static const char *const storage_names[] = {"f32", "bf16", NULL};
 static const char *const streams_names[] = {"i16", "f32", "bf16", NULL};
 static const char *const scheme_names[] = {"zscore", "ct", "rescale_to_0_1", "none", NULL};
+static const char *const resampling_names[] = {"cubic", "linear", "nearest", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
 static const char *const axis_or_none[] = {"x", "y", "z", "none", NULL};
 static const char *const beam_names[] = {"+x", "-x", "+y", "-y", "+z", "-z", NULL};
@@ -154,7 +155,7 @@ static rvx_status read_normalisation_channel(rvx_normalisation *out, const rvx_j
                                              rvx_error *error)
 {
     static const char *const ct_keys[] = {"scheme", "lower", "upper", "mean", "std", NULL};
-    static const char *const zscore_keys[] = {"scheme", "nonzero_only", NULL};
+    static const char *const zscore_keys[] = {"scheme", "nonzero_only", "sector_only", NULL};
     static const char *const plain_keys[] = {"scheme", NULL};
     rvx_status status;
     *out = (rvx_normalisation){.std = 1};
@@ -166,6 +167,11 @@ static rvx_status read_normalisation_channel(rvx_normalisation *out, const rvx_j
     rvx_json nonzero = rvx__json_member(json, "nonzero_only");
     if (!rvx__json_absent(&nonzero))
         RVX_TRY(rvx__json_boolean(&out->nonzero_only, &nonzero, error));
+    rvx_json sector = rvx__json_member(json, "sector_only");
+    if (!rvx__json_absent(&sector))
+        RVX_TRY(rvx__json_boolean(&out->sector_only, &sector, error));
+    if (out->nonzero_only && out->sector_only)
+        RVX_TRY(rvx__json_fail(&sector, error, "expected false beside \"nonzero_only\": true"));
     double *numbers[] = {&out->lower, &out->upper, &out->mean, &out->std};
     for (int i = 0; ct && i < 4; i++) {
         rvx_json number = rvx__json_member(json, ct_keys[i + 1]);
@@ -197,6 +203,8 @@ static json_t *write_normalisation(const rvx_recipe *recipe)
         json_t *object = json_pack("{ss}", "scheme", scheme_names[channel->scheme]);
         if (channel->scheme == RVX_NORMALISE_ZSCORE)
             json_object_set_new(object, "nonzero_only", json_boolean(channel->nonzero_only));
+        if (channel->sector_only)
+            json_object_set_new(object, "sector_only", json_true());
         if (channel->scheme == RVX_NORMALISE_CT) {
             json_object_set_new(object, "lower", json_real(channel->lower));
             json_object_set_new(object, "upper", json_real(channel->upper));
@@ -382,6 +390,8 @@ const rvx_field rvx__recipe_fields[] = {
     INTEGER("patch.batch", patch.batch, 1, 1024),
     NUMBER("patch.foreground_fraction", patch.foreground_fraction, 0, 1),
     SPECIAL("spacing", spacing),
+    CHOICE("resampling.image", resampling.image, resampling_names),
+    CHOICE("resampling.labels", resampling.labels, resampling_names),
     SPECIAL("normalisation", normalisation),
     SPECIAL("augmentation.mirror_axes", mirror_axes),
     NUMBER("augmentation.mirror_probability", augmentation.mirror_probability, 0, 1),

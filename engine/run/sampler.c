@@ -1,6 +1,7 @@
 /* Training samples: see sampler.h. Axes here are d, h, w; the recipe's are x, y, z. */
 #include "engine/run/sampler.h"
 #include "engine/run/augmentation.h"
+#include "engine/volume/cache.h"
 
 #include <math.h>
 #include <string.h>
@@ -165,6 +166,23 @@ static void grey_range(rvx_ultrasound_patch *echo, const rvx_sampler *sampler,
     }
 }
 
+/* Tells a case on disk which voxels the patch reads, but for what a stretch adds. */
+static void fetch(const rvx_affine *direct, const int64_t patch[3], const rvx_case *one)
+{
+    int64_t low[3], high[3];
+    for (int a = 0; a < 3; a++) {
+        double least = direct->offset[a], greatest = direct->offset[a];
+        for (int b = 0; b < 3; b++) {
+            double along = direct->matrix[a][b] * (double)(patch[b] - 1);
+            least += fmin(along, 0);
+            greatest += fmax(along, 0);
+        }
+        low[a] = (int64_t)floor(least);
+        high[a] = (int64_t)floor(greatest) + 2;
+    }
+    rvx__case_fetch(one, low, high);
+}
+
 void rvx__sample_draw(const rvx_sampler *sampler, void *image, uint8_t *labels, int64_t step,
                       int64_t index)
 {
@@ -199,6 +217,7 @@ void rvx__sample_draw(const rvx_sampler *sampler, void *image, uint8_t *labels, 
     }
     float *temporary = sampler->temporary;
     float *planes = temporary + rvx__sample_temporary_floats(recipe, patch) - channels * count;
+    fetch(&warp.direct, patch, one);
     rvx__warp(planes, labels, &warp, patch, &source, sampler->threads);
     for (int64_t c = 0; c < channels && changes; c++) {
         grey_range(&echo, sampler, &source, case_index, c);

@@ -101,9 +101,10 @@ static rvx_status load_cases(trainer *t, rvx_error *error)
         goto cleanup;
     }
     t->status.phase = "load";
-    RVX_TRY(rvx__cases_load(t->cases, dataset, &t->train_names, t->recipe, poll_load, t, error));
+    RVX_TRY(rvx__cases_load(t->cases, dataset, &t->train_names, t->recipe, t->job->cache, poll_load,
+                            t, error));
     RVX_TRY(rvx__cases_load(t->validation_cases, dataset, &t->validation_names, t->recipe,
-                            poll_load, t, error));
+                            t->job->cache, poll_load, t, error));
 cleanup:
     free(identifiers);
     return status;

@@ -33,7 +33,8 @@ typedef struct rvx_train_job {
     const rvx_model *model;
     rvx_model_config config; /* the recipe's network in the model's words */
     const rvx_dataset *dataset;
-    const char *run; /* folder, made if need be */
+    const char *run;   /* folder, made if need be */
+    const char *cache; /* folder of preprocessed cases, for several runs; NULL: in memory */
     bool resume;
     int threads;
     rvx_isa isa;

@@ -106,32 +106,49 @@ static float mapped(const rvx_intensity_map *map, double value)
     return v;
 }
 
+static rvx_status sector_add(int64_t *voxels, const float *slab, const int64_t size[3],
+                             int64_t slices, rvx_error *error)
+{
+    int64_t(*columns)[2] = malloc((size_t)size[0] * sizeof *columns);
+    if (!columns)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a row");
+    for (int64_t z = 0; z < slices; z++)
+        *voxels += rvx__sector_count(slab + z * size[0] * size[1], size, columns);
+    free(columns);
+    return RVX_OK;
+}
+
 /* One pass over a channel, where anything asks for it: its map, and the range of what it maps to.
  */
 static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
 {
+    rvx_status status = RVX_OK;
     const rvx_channel_recipe *recipe = &r->recipe.channels[c];
     const int64_t slice = r->map.file_size[0] * r->map.file_size[1];
     const bool needed = recipe->normalization == RVX_NORMALIZATION_ZSCORE ||
                         recipe->normalization == RVX_NORMALIZATION_RESCALE ||
                         (!same_grid(&r->map) && r->recipe.image_rule == RVX_RESAMPLING_CUBIC);
+    const bool sector = recipe->normalization == RVX_NORMALIZATION_ZSCORE && recipe->sector_only;
+    int64_t in_sector = 0;
     rvx_statistics statistics;
     rvx__statistics_start(&statistics);
     for (int64_t z = 0; needed && z < r->map.file_size[2]; z += r->slab_slices) {
         int64_t left = r->map.file_size[2] - z,
                 count = left < r->slab_slices ? left : r->slab_slices;
-        rvx_status status = raw_read(r, r->slab, c, z, count, error);
-        if (status != RVX_OK)
-            return status;
+        RVX_TRY(raw_read(r, r->slab, c, z, count, error));
         rvx__statistics_add(&statistics, r->slab, count * slice, 1);
+        if (sector)
+            RVX_TRY(sector_add(&in_sector, r->slab, r->map.file_size, count, error));
     }
     rvx__statistics_end(&statistics);
     const int64_t zeros = statistics.seen - statistics.nonzero.count;
     const rvx_moments all = rvx__moments_with_zeros(&statistics.nonzero, zeros);
-    r->intensities[c] = rvx__intensity_map_make(recipe, &statistics.nonzero, zeros);
+    r->intensities[c] = rvx__intensity_map_make(
+        recipe, &statistics.nonzero, sector ? in_sector - statistics.nonzero.count : zeros);
     r->range[c][0] = mapped(&r->intensities[c], all.least);
     r->range[c][1] = mapped(&r->intensities[c], all.greatest);
-    return RVX_OK;
+cleanup:
+    return status;
 }
 
 /* ---- Labels -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 
 enum { SLAB_VOXELS = 1 << 18, SAMPLES_TOTAL = 4000000, SAMPLES_CASE_MAX = 100000 };
 
+#define FINEST_MARGIN 1e-5 /* mm: the coarse axis stays the coarse one, as in nnU-Net */
 #define SAMPLE_STREAM 0x73616d706c650000u /* "sample" */
 
 /* Everything about one case while it is read. */
@@ -23,6 +24,7 @@ typedef struct work {
     int64_t sample_count; /* of one channel */
     int64_t foreground;   /* voxels */
     rvx_coarse_image *coarse;
+    int64_t (*columns)[2]; /* for the sector of a slice */
 } work;
 
 static rvx_status no_memory(const char *what, rvx_error *error)
@@ -127,6 +129,9 @@ static rvx_status images_pass(work *w, rvx_case_fingerprint *f, const rvx_datase
         if (status != RVX_OK)
             return status;
         box_widen(low, high, f, w, d->channel_count, z, count);
+        for (int64_t k = 0; k < count; k++)
+            f->sector_voxels +=
+                rvx__sector_count(w->image_slab + k * w->slice, f->size, w->columns);
         rvx__coarse_image_add(w->coarse, w->image_slab, f->size, z, count);
         slab_sample(w, d, count, SAMPLE_STREAM + (uint64_t)index, &rank, &pick);
     }
@@ -143,6 +148,8 @@ static void work_close(work *w, int channels)
     free(w->channels);
     free(w->label_slab);
     free(w->image_slab);
+    free(w->columns);
+    w->columns = NULL;
     w->channels = NULL;
     w->labels = NULL;
     w->label_slab = NULL;
@@ -169,7 +176,8 @@ static rvx_status case_fingerprint(work *w, rvx_case_fingerprint *f, const rvx_d
     const size_t slab = (size_t)(w->slab_slices * w->slice);
     w->label_slab = malloc(slab);
     w->image_slab = malloc(slab * (size_t)d->channel_count * sizeof(float));
-    if (!w->label_slab || !w->image_slab) {
+    w->columns = malloc((size_t)g->size[0] * sizeof *w->columns);
+    if (!w->label_slab || !w->image_slab || !w->columns) {
         status = no_memory("a slab", error);
         goto cleanup;
     }
@@ -278,6 +286,13 @@ static double nonzero_share_of(const rvx_case_fingerprint *one, int axis)
     return share;
 }
 
+static double sector_share_of(const rvx_case_fingerprint *one, int axis)
+{
+    (void)axis;
+    return (double)one->sector_voxels /
+           ((double)one->size[0] * (double)one->size[1] * (double)one->size[2]);
+}
+
 /* The percentile over cases of a number per case; `values` has room for one per case. */
 static double over_cases(const rvx_fingerprint *f, double *values, case_number number, int axis,
                          double percent)
@@ -288,7 +303,7 @@ static double over_cases(const rvx_fingerprint *f, double *values, case_number n
     return rvx__percentile_f64(values, f->case_count, percent);
 }
 
-static rvx_status medians_find(rvx_fingerprint *f, rvx_error *error)
+rvx_status rvx__fingerprint_medians(rvx_fingerprint *f, rvx_error *error)
 {
     double *values = malloc((size_t)f->case_count * sizeof *values);
     if (!values)
@@ -304,8 +319,11 @@ static rvx_status medians_find(rvx_fingerprint *f, rvx_error *error)
     double others = fmax(spacing[(worst + 1) % 3], spacing[(worst + 2) % 3]);
     double voxels = fmin(size[(worst + 1) % 3], size[(worst + 2) % 3]);
     if (spacing[worst] > 3 * others && size[worst] * 3 < voxels)
-        spacing[worst] = fmax(over_cases(f, values, spacing_of, worst, 10), others);
+        spacing[worst] = over_cases(f, values, spacing_of, worst, 10);
+    if (spacing[worst] < others)
+        spacing[worst] = others + FINEST_MARGIN;
     f->nonzero_share = over_cases(f, values, nonzero_share_of, 0, 50);
+    f->sector_share = over_cases(f, values, sector_share_of, 0, 50);
     free(values);
     return RVX_OK;
 }
@@ -373,7 +391,7 @@ rvx_status rvx__fingerprint_make(rvx_fingerprint *f, const rvx_dataset *d, rvx_e
             goto cleanup;
         }
     RVX_TRY(intensities_find(f, d, works, error));
-    RVX_TRY(medians_find(f, error));
+    RVX_TRY(rvx__fingerprint_medians(f, error));
     RVX_TRY(symmetry_find(f, works, error));
     sides_find(f, d);
 cleanup:

@@ -21,6 +21,7 @@ typedef struct rvx_case_fingerprint {
     int64_t size[3];         /* x, y, z */
     int64_t nonzero_size[3]; /* of the box around voxels that are not 0 in some channel; 0: none */
     int64_t nonzero_voxels;  /* not 0 in some channel */
+    int64_t sector_voxels;   /* in the sector of the first channel, see preprocess.h */
     double spacing[3];
     int64_t label_voxels[256];
     int64_t label_below[256][3]; /* half voxels below the middle of the volume along x, y, z */
@@ -34,11 +35,12 @@ typedef struct rvx_fingerprint {
     double median_size[3];      /* x, y, z */
     /* nnU-Net's rule: the median of each axis; but where one axis has more than three times the
      * spacing of the others and less than a third of their voxels, its 10th percentile (not below
-     * the other axes). */
+     * the other axes, whose spacing and a hair more it then gets). */
     double target_spacing[3];
     /* Median over cases of (voxels in the nonzero box) / (voxels); nnU-Net normalises inside the
      * nonzero mask below 0.75. */
     double nonzero_share;
+    double sector_share;          /* median over cases of (voxels in the sector) / (voxels) */
     double mirror_correlation[3]; /* x, y, z: see symmetry.h */
     int beam, sweep;              /* were it ultrasound: rvx__beam_guess */
     bool one_sided[3];            /* some class lies on one side of the middle in every case */
@@ -48,6 +50,8 @@ typedef struct rvx_fingerprint {
  * rvx__dataset_check refuses. A dataset without any foreground voxel: RVX_ERROR_FORMAT. */
 rvx_status rvx__fingerprint_make(rvx_fingerprint *fingerprint, const rvx_dataset *dataset,
                                  rvx_error *error);
+/* Fills medians, target spacing and shares from the cases; part of the above. */
+rvx_status rvx__fingerprint_medians(rvx_fingerprint *fingerprint, rvx_error *error);
 void rvx__fingerprint_free(rvx_fingerprint *fingerprint); /* zeroed is legal */
 
 /* numpy.percentile(values, percent) of ascending values. */

@@ -72,6 +72,31 @@ rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
     return map;
 }
 
+int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*columns)[2])
+{
+    int64_t count = 0;
+    for (int64_t x = 0; x < size[0]; x++) {
+        columns[x][0] = size[1];
+        columns[x][1] = -1;
+        for (int64_t y = 0; y < size[1]; y++)
+            if (slice[y * size[0] + x] != 0) {
+                columns[x][0] = y < columns[x][0] ? y : columns[x][0];
+                columns[x][1] = y;
+            }
+    }
+    for (int64_t y = 0; y < size[1]; y++) {
+        const float *row = slice + y * size[0];
+        int64_t first = 0, last = size[0] - 1;
+        while (first <= last && row[first] == 0)
+            first++;
+        while (last >= first && row[last] == 0)
+            last--;
+        for (int64_t x = first; x <= last; x++)
+            count += columns[x][0] <= y && y <= columns[x][1];
+    }
+    return count;
+}
+
 rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
                                           int64_t voxel_count, int64_t pitch)
 {

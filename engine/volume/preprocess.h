@@ -6,6 +6,9 @@
  * choices of these four numbers. Where nnU-Net normalises inside the nonzero mask only and leaves 0
  * outside, `nonzero_only` takes the statistics there but maps all voxels: an anechoic cyst then
  * stays darker than tissue.
+ * An ultrasound image is a lit sector on black, with black cysts and shadows inside: its z-score
+ * counts those and not the black around (`sector_only`). In every slice the sector is the voxels
+ * that lie, in their row and in their column, between the first and the last that is not 0.
  *
  * Resampling: resample.h, by the recipe's rules. */
 #ifndef RVX_PREPROCESS_H
@@ -39,6 +42,7 @@ rvx_normalization rvx__normalization_of_channel(const char *channel_name);
 typedef struct rvx_channel_recipe {
     rvx_normalization normalization;
     bool nonzero_only;           /* z-score: statistics over the voxels that are not 0 */
+    bool sector_only;            /* z-score: over the sector */
     double mean, std, low, high; /* CT: of the dataset's foreground, see fingerprint.h */
 } rvx_channel_recipe;
 
@@ -53,6 +57,8 @@ rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
 /* The same for voxels in memory: one channel of `voxel_count` voxels, `pitch` floats apart. */
 rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
                                           int64_t voxel_count, int64_t pitch);
+/* Voxels of a slice [y][x] of `size` in its sector; `columns`: size[0] pairs of working memory. */
+int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*columns)[2]);
 void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,
                               const rvx_intensity_map *map);
 

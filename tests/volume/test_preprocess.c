@@ -3,6 +3,7 @@
  *   test_preprocess case NORMALIZATION NONZERO SX,SY,SZ LABELS|- OUT IMAGE...   OUT.image,
  * OUT.labels test_preprocess fingerprint DATASET                                         JSON */
 #include "engine/base/file.h"
+#include "engine/volume/case_reader.h"
 #include "engine/volume/fingerprint.h"
 #include "engine/volume/preprocess.h"
 #include "kernels/random.h"
@@ -73,6 +74,44 @@ static void test_maps(void)
     map = rvx__intensity_map_find(&r, same, 2, 1);
     rvx__intensity_map_apply(same, 2, 1, &map);
     TAP_OK(same[0] == 3.25f && same[1] == -1e30f);
+}
+
+/* A fan with a hole in it: black around, the hole inside. */
+static void test_sector(void)
+{
+    static const char fan[5][8] = {"...11..", "..1111.", ".11.111", ".111111", "......."};
+    float slice[35];
+    int64_t columns[7][2], nonzero = 0;
+    for (int i = 0; i < 35; i++) {
+        slice[i] = fan[i / 7][i % 7] == '1' ? 4.0f + (float)(i % 3) : 0;
+        nonzero += slice[i] != 0;
+    }
+    int64_t count = rvx__sector_count(slice, (int64_t[2]){7, 5}, columns);
+    tap_ok(count == nonzero + 1, "the hole belongs to the sector, the corners do not: %lld",
+           (long long)count);
+    TAP_OK(rvx__sector_count((float[35]){0}, (int64_t[2]){7, 5}, columns) == 0);
+    /* Through a case: the mean is that of the sector. */
+    const rvx_geometry line = {
+        .size = {7, 5, 1}, .spacing = {1, 1, 1}, .direction = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+    const rvx_channel_recipe sector = {.normalization = RVX_NORMALIZATION_ZSCORE,
+                                       .sector_only = true};
+    const rvx_case_recipe recipe = {.channel_count = 1, .channels = &sector};
+    const float *channels[1] = {slice};
+    rvx_case_reader *reader = NULL;
+    rvx_error error;
+    float out[35];
+    double sum = 0, squares = 0;
+    TAP_OK(rvx__case_reader_open_memory(&reader, "fan", &line, channels, &recipe, &error) ==
+               RVX_OK &&
+           rvx__case_reader_image(reader, out, 0, 1, &error) == RVX_OK);
+    for (int i = 0; i < 35; i++)
+        if (slice[i] != 0 || i == 2 * 7 + 3) {
+            sum += (double)out[i];
+            squares += (double)out[i] * (double)out[i];
+        }
+    tap_ok(fabs(sum) < 1e-5 && fabs(squares / (double)count - 1) < 1e-5,
+           "mean 0 and deviation 1 over the sector");
+    rvx__case_reader_close(reader);
 }
 
 static void test_grid_map(void)
@@ -411,6 +450,7 @@ int main(int count, char **arguments)
         return 1;
     test_names();
     test_maps();
+    test_sector();
     test_grid_map();
     test_locations();
     dataset_make();
