@@ -2,7 +2,7 @@
 #include "bindings/c/facade.h"
 #include "engine/run/cases.h"
 #include "engine/segment/augment_preview.h"
-#include "engine/volume/format.h"
+#include "engine/volume/beam.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +72,20 @@ cleanup:
     return status;
 }
 
+/* Where the sound goes, from the one image that there is. */
+static rvx_status beam_find(rvx_recipe *recipe, const rvx_case *one, rvx_error *error)
+{
+    const rvx_shape s = one->shape;
+    rvx_coarse_image *coarse = calloc(1, sizeof *coarse);
+    if (!coarse)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory", one->identifier);
+    rvx__coarse_image_add(coarse, one->image, (int64_t[]){s.w, s.h, s.d}, 0, s.d);
+    rvx__beam_guess(&recipe->augmentation.ultrasound.beam, &recipe->augmentation.ultrasound.sweep,
+                    &coarse, 1);
+    free(coarse);
+    return RVX_OK;
+}
+
 /* One image of its own: nothing is known but what it holds. */
 static rvx_status open_alone(rvx_recipe *recipe, rvx_case *one, const char *path,
                              const rvx_augment_options *options, rvx_error *error)
@@ -95,10 +109,12 @@ static rvx_status open_alone(rvx_recipe *recipe, rvx_case *one, const char *path
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     rvx_case_recipe case_recipe;
     rvx__case_recipe_make(&case_recipe, channels, recipe);
-    RVX_TRY(rvx__case_load(one, path, &path, options->labels, &case_recipe, error));
+    RVX_TRY(rvx__case_load(one, rvx__path_name(path), &path, options->labels, &case_recipe, error));
     const int64_t size[3] = {one->shape.w, one->shape.h, one->shape.d};
     for (int a = 0; a < 3 && !options->plan; a++)
         recipe->patch.size[a] = size[a] < EDGE_MAX ? size[a] : EDGE_MAX;
+    if (!options->plan)
+        RVX_TRY(beam_find(recipe, one, error));
     if (!one->labels) {
         one->class_count = 0;
         one->labels = calloc((size_t)rvx__shape_voxels(one->shape), 1);

@@ -11,7 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TILE = 240, DRAWS = 6, COLUMNS = 6, GAP = 8, SCALE = 2, TITLE = 2 * 9 * SCALE + 4 };
+enum {
+    TILE = 240,
+    DRAWS = 6,
+    COLUMNS = 6,
+    GAP = 8,
+    SCALE = 2,
+    TITLE = 2 * RVX_LETTER_HEIGHT * SCALE + 4
+};
 
 /* A transform with one range. Alone it is shown at the end of its range that changes most. */
 typedef struct shown_transform {
@@ -32,7 +39,7 @@ static const shown_transform shown[] = {
     {"gamma", "", AT(gamma), 1},
     {"pose", "deg", AT(ultrasound.pose), 1},
     {"sound", "m/s", AT(ultrasound.sound), 0},
-    {"speckle", "corr", AT(ultrasound.speckle), 0},
+    {"speckle", "c", AT(ultrasound.speckle), 0},
     {"reverberation", "db", AT(ultrasound.reverberation), 1},
     {"shadow", "db", AT(ultrasound.shadow), 1},
     {"attenuation", "db", AT(ultrasound.attenuation), 0},
@@ -193,6 +200,16 @@ static void tile_place(const preview *p, int64_t *x, int64_t *y)
     *y = GAP + p->tiles / COLUMNS * (p->tile_height + TITLE + GAP);
 }
 
+/* No wider than its tile. */
+static void words_add(const preview *p, int64_t x, int64_t y, const uint8_t colour[3],
+                      const char *text)
+{
+    char fitting[128];
+    int room = (int)(p->tile_width / (RVX_LETTER_WIDTH * SCALE));
+    snprintf(fitting, sizeof fitting, "%.*s", room, text);
+    rvx__letters_draw(p->sheet, x, y, SCALE, colour, fitting);
+}
+
 static rvx_status tile_add(preview *p, const char *title, const char *numbers, rvx_error *error)
 {
     static const uint8_t bright[3] = {255, 255, 255}, dim[3] = {170, 178, 189};
@@ -203,8 +220,8 @@ static rvx_status tile_add(preview *p, const char *title, const char *numbers, r
     p->view.prediction = p->outline;
     rvx_status status = rvx__overlay_draw(&plain, &overlaid, &p->view, NULL, error);
     tile_place(p, &x, &y);
-    rvx__letters_draw(p->sheet, x, y, SCALE, bright, title);
-    rvx__letters_draw(p->sheet, x, y + 9 * SCALE, SCALE, dim, numbers);
+    words_add(p, x, y, bright, title);
+    words_add(p, x, y + RVX_LETTER_HEIGHT * SCALE, dim, numbers);
     for (int64_t j = 0; j < overlaid.height && j < p->tile_height && status == RVX_OK; j++) {
         int64_t width = overlaid.width < p->tile_width ? overlaid.width : p->tile_width;
         memcpy(p->sheet->pixels + 3 * ((y + TITLE + j) * p->sheet->width + x),
