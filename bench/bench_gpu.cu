@@ -3,10 +3,13 @@
  * interleaved runs on random data, operands rotated through more memory than the L2 holds.
  *
  * usage: bench_gpu [--library FILE] [--json FILE] [--seconds S] [--only TEXT] [--rounds N]
+ * [--joules S]
  *
  * `floor`: the longer of all operands moved once at the copy bandwidth and all products at the
  * matrix rate. `error`: largest difference to the peer's result over the largest number, of a
- * sample. */
+ * sample. --joules: every kernel of ours runs for S more seconds, for the energy of one run, where
+ * NVML can be read: its counter moves in steps of some 20 ms. */
+#include "bench/gpu_energy.h"
 #include "bench/gpu_peers.h"
 #include "bench/json_keep.h"
 #include "kernels/cuda/plugin.h"
@@ -468,7 +471,7 @@ double difference(const Problem &p, int phase, const Peer &peer, rvx_kernel kern
 
 struct Options {
     const char *library, *json, *only;
-    double seconds;
+    double seconds, joule_seconds; /* joule_seconds: that a kernel runs for its energy; 0: none */
     int rounds;
 };
 
@@ -481,6 +484,17 @@ double floor_milliseconds(const Problem &p, int phase, double *flops)
     const double voxels = (double)rvx__shape_voxels(p.c.kind == TRANSPOSED ? p.x : p.y);
     *flops = 2 * voxels * (double)rvx__shape_count(p.weight);
     return 1e3 * std::max(bytes / card.copy_rate, *flops / card.matrix_rate);
+}
+
+/* Joules of one run, from so many seconds of runs; negative: cannot be read, or not asked for. */
+template <class F> double joules_of(double seconds, double ms, F work)
+{
+    if (seconds <= 0 || gpu_joules(0) < 0)
+        return -1;
+    const int repeats = (int)std::clamp(1e3 * seconds / ms, 1.0, 1e6);
+    const double before = gpu_joules(0);
+    milliseconds(repeats, work);
+    return (gpu_joules(0) - before) / repeats;
 }
 
 void bench_phase(Problem &p, int phase, const Options &options, double until, FILE *json,
@@ -520,6 +534,7 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
     }
     const double mine = median(ours, rounds), peers = has_peer ? median(theirs, rounds) : NAN;
     const double least = floor_milliseconds(p, phase, &flops);
+    const double joules = joules_of(options.joule_seconds, mine, run_ours);
     if (has_peer && !peer.product) /* its weights lie otherwise */
         error = difference(p, phase, peer, kernel);
     printf("%-28s %4d^3 %8.3f ms %7.1f TFLOP/s %5.1f %% of floor", name, (int)p.c.side, mine,
@@ -527,6 +542,8 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
     if (has_peer)
         printf("  %s %8.3f ms  %5.2fx  error %.1e", peer.product ? "cuBLAS" : "cuDNN", peers,
                peers / mine, error);
+    if (joules >= 0)
+        printf("  %.4f J", joules);
     printf("\n");
     fflush(stdout);
     if (json) {
@@ -545,6 +562,8 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
                     peer.product ? -1 : (int)peer_engine(peer.plan), peer.tried,
                     peer.product ? 0.0 : (double)peer_workspace(peer.plan), peers, peers / mine,
                     error);
+        if (joules >= 0)
+            fprintf(json, ", \"joules\": %.5f", joules);
         fprintf(json, "}");
         *first = false;
         json_keep(json);
@@ -576,7 +595,7 @@ void open_plugin(const char *path)
 
 Options options_of(int argc, char **argv)
 {
-    Options o = {"build/librevoxel_cuda.so", nullptr, nullptr, 140, 15};
+    Options o = {"build/librevoxel_cuda.so", nullptr, nullptr, 140, 0, 15};
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 < argc && strcmp(argv[i], "--json") == 0)
             o.json = argv[i + 1];
@@ -584,13 +603,15 @@ Options options_of(int argc, char **argv)
             o.library = argv[i + 1];
         else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
             o.only = argv[i + 1];
+        else if (i + 1 < argc && strcmp(argv[i], "--joules") == 0)
+            o.joule_seconds = atof(argv[i + 1]);
         else if (i + 1 < argc && strcmp(argv[i], "--seconds") == 0)
             o.seconds = atof(argv[i + 1]);
         else if (i + 1 < argc && strcmp(argv[i], "--rounds") == 0)
             o.rounds = std::clamp(atoi(argv[i + 1]), 3, (int)ROUNDS_MAX);
         else {
             fprintf(stderr, "usage: bench_gpu [--library FILE] [--json FILE] [--seconds S] [--only "
-                            "TEXT] [--rounds N]\n");
+                            "TEXT] [--rounds N] [--joules S]\n");
             exit(2);
         }
     }

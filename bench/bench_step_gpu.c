@@ -6,6 +6,7 @@
  * bf16|f32]
  *                       [--streams i16|bf16|f32] [--steps N] [--seconds S] [--json FILE]
  *
+ * P: a memory policy, or "inference": one forward pass over the whole volume, to labels.
  * Without a network: revnet3d-full and revunet3d at sizes up to 1000 x 1000 x 200. Steps that do
  * not fit are reported as such. */
 #include "bench/gpu_energy.h"
@@ -79,8 +80,11 @@ typedef struct bench_result {
     int steps;
 } bench_result;
 
-static rvx_status run_steps(bench_result *result, rvx_session *session, int most, double seconds,
-                            rvx_error *error)
+/* The policy of a job that segments: one forward pass, to labels. */
+static bool is_inference(const bench_job *job) { return strcmp(job->policy, "inference") == 0; }
+
+static rvx_status run_steps(bench_result *result, rvx_session *session, bool inference, int most,
+                            double seconds, rvx_error *error)
 {
     static const rvx_optimizer sgd = {.name = RVX_OPTIMIZER_SGD,
                                       .learning_rate = 0.01,
@@ -100,8 +104,9 @@ static rvx_status run_steps(bench_result *result, rvx_session *session, int most
         }
         if (i > WARM && start > until)
             break;
-        rvx_status status = rvx__session_run(session, NULL, NULL, error);
-        if (status == RVX_OK)
+        rvx_status status = inference ? rvx__session_forward(session, NULL, NULL, error)
+                                      : rvx__session_run(session, NULL, NULL, error);
+        if (status == RVX_OK && !inference)
             status = rvx__optimizer_step(&result->norm, &sgd, session, 0, error);
         if (status != RVX_OK)
             return status;
@@ -133,20 +138,22 @@ static rvx_status plan_job(rvx_plan **plan, rvx_graph *graph, rvx_supervision *s
     rvx_shape shape = {1, job->size[2], job->size[1], job->size[0], config->in_channels};
     *image = rvx__input(graph, "image", shape, storage);
     int count = model->build(graph, *image, config, logits);
-    *supervision = rvx__supervise(graph, logits, count,
-                                  (rvx_loss){.ignore_label = -1, .weight = 1, .smooth = 1e-5f});
+    rvx_plan_options options = {
+        .isa = RVX_ISA_CUDA, .threads = 1, .inexact = strcmp(job->streams, "i16") != 0};
+    if (is_inference(job)) {
+        options.outputs[options.output_count++] = rvx__labels(graph, logits[0]);
+    } else {
+        *supervision = rvx__supervise(graph, logits, count,
+                                      (rvx_loss){.ignore_label = -1, .weight = 1, .smooth = 1e-5f});
+        options.loss_count = options.output_count = supervision->count;
+        options.optimizer_slots = 1;
+        memcpy(options.losses, supervision->losses, sizeof supervision->losses);
+        memcpy(options.outputs, supervision->losses, sizeof supervision->losses);
+    }
     rvx_status status = rvx__graph_status(graph, error);
-    rvx_plan_options options = {.isa = RVX_ISA_CUDA,
-                                .threads = 1,
-                                .loss_count = supervision->count,
-                                .output_count = supervision->count,
-                                .optimizer_slots = 1,
-                                .inexact = strcmp(job->streams, "i16") != 0};
     for (int i = 0; rvx__policy_names[i]; i++)
         if (strcmp(rvx__policy_names[i], job->policy) == 0)
             options.policy = (rvx_policy)i;
-    memcpy(options.losses, supervision->losses, sizeof supervision->losses);
-    memcpy(options.outputs, supervision->losses, sizeof supervision->losses);
     return status == RVX_OK ? rvx__plan_create(plan, graph, &options, error) : status;
 }
 
@@ -179,7 +186,7 @@ static void run_job(const bench_job *job, const rvx_device *device, const bench_
         status = rvx__session_upload(session, &error);
     }
     if (status == RVX_OK)
-        status = run_steps(&r, session, options->steps, seconds, &error);
+        status = run_steps(&r, session, is_inference(job), options->steps, seconds, &error);
     double voxels = (double)job->size[0] * (double)job->size[1] * (double)job->size[2];
     double gib = plan ? (double)plan->arena_bytes / 0x1p30 : 0;
     printf("%-14s %5lldx%lldx%lld %-10s %-4s %-4s %8.2f GiB ", job->network,
@@ -283,8 +290,8 @@ int main(int argc, char **argv)
     if (options.job.network) {
         run_job(&options.job, device, &options, options.seconds, json, &first);
     } else {
-        /* three ways of streams and memory for each, shares of the time */
-        double share = options.seconds / 30;
+        /* three ways of streams and memory for each, and segmenting, shares of the time */
+        double share = options.seconds / 36;
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
             for (int n = 0; n < 2; n++) {
                 bench_job job = options.job;
@@ -294,6 +301,9 @@ int main(int argc, char **argv)
                 job.streams = "bf16";
                 run_job(&job, device, &options, share, json, &first);
                 job.policy = "store";
+                run_job(&job, device, &options, share, json, &first);
+                job.policy = "inference";
+                job.streams = "i16";
                 run_job(&job, device, &options, share, json, &first);
             }
     }
