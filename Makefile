@@ -101,8 +101,11 @@ $(BUILD)/librevoxel_dicom.so: $(patsubst %.cc,$(BUILD)/%.plugin.o,$(wildcard eng
 CUDA_SOURCES := $(filter-out kernels/cuda/%_gpu.cu,$(wildcard kernels/cuda/*.cu))
 EMULATED_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/%.emulated.o) $(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard kernels/cuda/*.cc)) \
 	$(BUILD)/kernels/status.o
+# What x86 lets pass and a GPU does not, or answers otherwise, ends the program: addresses that are not
+# multiples of what is loaded, shifts by more bits than there are, numbers too large for an integer.
+EMULATED_CHECKS := -fsanitize=alignment,shift-exponent,integer-divide-by-zero,float-cast-overflow -fsanitize-undefined-trap-on-error
 EMULATED_FLAGS := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -ffp-contract=off -fno-strict-aliasing \
-	-I. -MMD -MP -Wall -Wextra -Wshadow -Werror -Wno-unknown-pragmas -Wno-missing-field-initializers $(CFLAGS)
+	-I. -MMD -MP -Wall -Wextra -Wshadow -Werror -Wno-unknown-pragmas -Wno-missing-field-initializers $(EMULATED_CHECKS) $(CFLAGS)
 
 $(BUILD)/kernels/cuda/%.emulated.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)

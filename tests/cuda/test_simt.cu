@@ -30,6 +30,8 @@ enum Bug {
     WRITTEN_BESIDE,
     MISALIGNED_ROW,
     MISALIGNED_COPY,
+    MISALIGNED_LOAD,
+    WIDE_SHIFT,
     NOT_INITIALISED,
     NO_SWIZZLE
 };
@@ -179,6 +181,10 @@ template <Bug bug> RVX_GLOBAL void RVX_BOUNDS(THREADS) conv_kernel(Conv p)
         }
     if (bug == WRITTEN_BESIDE && threadIdx.x == 40)
         tile[SHARED_BYTES + 3] = 0;
+    if (bug == MISALIGNED_LOAD && threadIdx.x == 40)
+        p.sums[0] = *reinterpret_cast<const float *>(p.x + 1);
+    if (bug == WIDE_SHIFT && threadIdx.x == 40)
+        p.sums[0] = (float)(1u << (threadIdx.x - 8 + blockIdx.x));
     if (bug == NO_WAIT_AT_END)
         simt::copy16_async(tile + 1024, p.x, true);
     if (bug != NO_BARRIER_BEFORE_TOTAL)
@@ -309,6 +315,8 @@ void bugs_check()
     expect(run_conv<WRITTEN_BESIDE>, "a write beside shared memory", SEEDS, "beside shared");
     expect(run_conv<MISALIGNED_ROW>, "a matrix row on 8 bytes", SEEDS, "not on 16 bytes");
     expect(run_conv<MISALIGNED_COPY>, "a copy to 2 bytes further on", SEEDS, "not to 16 bytes");
+    expect(run_conv<MISALIGNED_LOAD>, "a load of 4 bytes from an address on 2", SEEDS, "");
+    expect(run_conv<WIDE_SHIFT>, "a shift by all 32 bits", SEEDS, "");
     expect(run_conv<NOT_INITIALISED>, "a sum of what nobody wrote", SEEDS, nullptr);
 }
 
