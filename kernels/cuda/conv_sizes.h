@@ -141,14 +141,47 @@ RVX__SIZES int64_t rvx__cuda_halo_bytes(const rvx__cuda_gather *g)
     return tiles * columns * rvx__cuda_halo_chunks(g->source_c) * g->kernel[0] * 3 * steps * 32;
 }
 
-/* Scratch of a gather: what the kernel takes that is chosen in the end. */
+/* ---- 3 x 3 x 3 taps, stride 1, few source channels: a stream of planes on sm_90a ------------- */
+
+/* Channels: weights of all taps stand in shared memory, beside five planes of the source. */
+enum { RVX__CUDA_STREAM_SOURCE_MAX = 32, RVX__CUDA_STREAM_TARGET_MAX = 64 };
+
+/* Whether the kernel that streams planes takes it, with bf16 products, on a device of sm_90a. */
+RVX__SIZES int rvx__cuda_stream_fits(const rvx__cuda_gather *g)
+{
+    return rvx__cuda_halo_fits(g->kernel, g->stride, g->source_c, g->target_c) &&
+           g->kernel[0] == 3 && g->source_c <= RVX__CUDA_STREAM_SOURCE_MAX &&
+           g->target_c <= RVX__CUDA_STREAM_TARGET_MAX;
+}
+
+/* Target channels of a tile. */
+RVX__SIZES int32_t rvx__cuda_stream_columns(int64_t channels)
+{
+    return channels <= 32 ? (int32_t)(channels + 7) / 8 * 8 : 32;
+}
+
+/* Packed weights: bf16, two groups of 8 products a step, five blocks of a tile's columns. */
+RVX__SIZES int64_t rvx__cuda_stream_bytes(const rvx__cuda_gather *g)
+{
+    const int64_t columns = rvx__cuda_stream_columns(g->target_c);
+    const int64_t tiles = (g->target_c + columns - 1) / columns;
+    const int64_t steps = (9 * (g->source_c / 8) + 1) / 2;
+    return tiles * steps * 5 * columns * 32;
+}
+
+/* Scratch of a gather: what the kernel takes that is chosen in the end, on whatever device. */
 RVX__SIZES int64_t rvx__cuda_correlate_bytes(const rvx__cuda_gather *g)
 {
-    const int64_t any = rvx__cuda_gather_bytes(g);
-    if (!rvx__cuda_halo_fits(g->kernel, g->stride, g->source_c, g->target_c))
-        return any;
-    const int64_t halo = rvx__cuda_halo_bytes(g);
-    return any > halo ? any : halo;
+    int64_t most = rvx__cuda_gather_bytes(g);
+    if (rvx__cuda_halo_fits(g->kernel, g->stride, g->source_c, g->target_c)) {
+        const int64_t halo = rvx__cuda_halo_bytes(g);
+        most = most > halo ? most : halo;
+    }
+    if (rvx__cuda_stream_fits(g)) {
+        const int64_t stream = rvx__cuda_stream_bytes(g);
+        most = most > stream ? most : stream;
+    }
+    return most;
 }
 
 /* ---- weight gradient ------------------------------------------------------------------------ */

@@ -5,6 +5,9 @@
 #include "kernels/cuda/correlate.h"
 #include "kernels/cuda/finish.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/simt_hopper.h"
+
+#include <assert.h>
 
 namespace
 {
@@ -353,13 +356,31 @@ template <class Element> void pack(const rvx::Correlation &c, int32_t columns, s
 
 namespace rvx
 {
+/* The stream of planes is taken on devices that have it from 16 channels on: below, a product's
+ * columns would not fill the matrix units. That it is the faster one there is a prediction: see
+ * bench/results. */
+static Kernel chosen(const Correlation &c)
+{
+    const rvx__cuda_gather &g = c.gather;
+    if (!c.bf16 || !rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c))
+        return ANY;
+    const bool streams = rvx__cuda_stream_fits(&g) && g.source_c >= 16 && g.target_c >= 16;
+    return streams && simt::hopper() ? STREAM : HALO;
+}
+
 void correlate(const Correlation &c, simt::Stream queue)
 {
     const rvx__cuda_gather &g = c.gather;
-    if (c.bf16 && rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c))
-        correlate_halo(c, queue);
-    else
-        correlate_any(c, queue);
+    switch (c.kernel == CHOSEN ? chosen(c) : c.kernel) {
+    case STREAM:
+        assert(c.bf16 && rvx__cuda_stream_fits(&g));
+        return correlate_stream(c, queue);
+    case HALO:
+        assert(c.bf16 && rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c));
+        return correlate_halo(c, queue);
+    default:
+        return correlate_any(c, queue);
+    }
 }
 
 void correlate_any(const Correlation &c, simt::Stream queue)

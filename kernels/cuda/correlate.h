@@ -8,6 +8,8 @@
 
 namespace rvx
 {
+enum Kernel : int32_t { CHOSEN, ANY, HALO, STREAM };
+
 struct Correlation {
     rvx__cuda_gather gather;
     rvx_tensor source, target;
@@ -18,16 +20,19 @@ struct Correlation {
     bool accumulate;       /* add to the target */
     bool bf16;             /* products of numbers rounded to bf16 */
     bool tf32;             /* else to tf32 */
+    Kernel kernel;         /* CHOSEN, or the one that is to run, which must take the call */
     void *scratch;         /* rvx__cuda_correlate_bytes */
 };
 
-/* Chooses a kernel by shapes, types and parameters. The bits do not depend on where tensors lie,
- * nor on what is done with the sum. */
+/* Runs the pinned kernel, or chooses one by device, shapes, types and parameters. The bits do not
+ * depend on where tensors lie, nor on what is done with the sum. */
 void correlate(const Correlation &c, simt::Stream queue);
 
-/* The kernels: for any shape, and for what rvx__cuda_halo_fits says, with bf16 products. */
+/* The kernels: for any shape; with bf16 products for what rvx__cuda_halo_fits says; the same on
+ * devices of sm_90a for what rvx__cuda_stream_fits says. */
 void correlate_any(const Correlation &c, simt::Stream queue);
 void correlate_halo(const Correlation &c, simt::Stream queue);
+void correlate_stream(const Correlation &c, simt::Stream queue);
 } // namespace rvx
 
 #endif

@@ -9,6 +9,7 @@
 #include "kernels/cuda/correlate.h"
 #include "kernels/cuda/finish.h"
 #include "kernels/cuda/halo.h"
+#include "kernels/cuda/tap_weight.h"
 
 namespace
 {
@@ -56,19 +57,8 @@ struct Pack {
 RVX_DEVICE float weight_at(const Pack &p, const float *weight, int32_t chunk, int32_t z, int32_t y,
                            int32_t q, int32_t element, int32_t column)
 {
-    const rvx__cuda_gather &g = p.gather;
-    const int32_t channel = (chunk * p.groups + q % p.groups) * GROUP + element;
-    int32_t x = q / p.groups;
-    if (x >= 3 || channel >= g.source_c || column >= g.target_c)
-        return 0.0f;
-    if (g.scatter) {
-        z = p.planes - 1 - z;
-        y = 2 - y;
-        x = 2 - x;
-    }
-    const int64_t tap = ((int64_t)z * 3 + y) * 3 + x;
-    return g.turned ? weight[(tap * g.target_c + column) * g.source_c + channel]
-                    : weight[(tap * g.source_c + channel) * g.target_c + column];
+    const int32_t channel = (chunk * p.groups + q % p.groups) * GROUP + element, x = q / p.groups;
+    return x < 3 ? tap_weight(p.gather, weight, z, y, x, channel, column) : 0.0f;
 }
 
 RVX_GLOBAL void RVX_BOUNDS(POINTWISE_THREADS)

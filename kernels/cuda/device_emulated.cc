@@ -1,9 +1,9 @@
 /* Devices and memory of the emulation: one device, whose memory is ordinary memory and whose queues
  * run when they are waited for. See device.h, queue_emulated.h. */
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/emulate.h"
 #include "kernels/cuda/prepared.h"
 #include "kernels/cuda/queue_emulated.h"
+#include "kernels/cuda/simt_hopper.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -51,7 +51,7 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *, rvx_error *
     const char *memory = getenv("RVX_EMULATE_MEMORY");
     *info = {};
     snprintf(info->name, sizeof info->name, "emulated on the CPU");
-    info->major = 8;
+    info->major = simt::hopper() ? 9 : 8;
     info->multiprocessors = 1;
     info->memory_bytes = memory ? strtoll(memory, nullptr, 10) : (int64_t)8 << 30;
     info->free_bytes = info->memory_bytes;

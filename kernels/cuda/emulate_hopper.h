@@ -43,6 +43,7 @@ void bulk_copy(void *to, const void *from, uint32_t bytes, Gate *gate);
 void tensor_copy(void *to, const TensorMap *map, const int32_t (&at)[5], Gate *gate);
 void store_shared(void *to, const uint32_t (&words)[4]);
 void publish();
+int uniform(int v, RVX_LINE);
 void products_begin(RVX_LINE);
 void products_commit(RVX_LINE);
 void products_wait_until(size_t left, int line);

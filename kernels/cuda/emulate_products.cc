@@ -221,6 +221,16 @@ static void work_wait(Warp &)
     w.begun = false;
 }
 
+int uniform(int v, int line)
+{
+    Warp &w = warp();
+    w.value[self().lane] = (uint64_t)v;
+    collective(SHUFFLE, work_shuffle, line);
+    if (w.shuffled[0] != (uint64_t)v)
+        fail("lanes bring different numbers where all should be alike");
+    return v;
+}
+
 void products_begin(int line)
 {
     use_hopper();

@@ -79,10 +79,9 @@ RVX_DEVICE float folded(const float *group, int k, float v)
     return leaky(simt::fused(v, group[k], group[GROUP + k]), group[2 * GROUP + k]);
 }
 
-/* 8 elements of 16 bits in shared memory become bf16, folded. */
-RVX_DEVICE void transform(unsigned char *element, const View &t, const float *group, bool folds)
+/* 8 elements of 16 bits become bf16, folded. */
+RVX_DEVICE Words4 transformed(const Words4 &raw, const View &t, const float *group, bool folds)
 {
-    const Words4 raw = *reinterpret_cast<const Words4 *>(element);
     Words4 whole;
 #pragma unroll
     for (int k = 0; k < GROUP; k += 2) {
@@ -96,7 +95,12 @@ RVX_DEVICE void transform(unsigned char *element, const View &t, const float *gr
         }
         whole.word[k / 2] = simt::pack_bf16(v[0], v[1]);
     }
-    *reinterpret_cast<Words4 *>(element) = whole;
+    return whole;
+}
+RVX_DEVICE void transform(unsigned char *element, const View &t, const float *group, bool folds)
+{
+    Words4 *at = reinterpret_cast<Words4 *>(element);
+    *at = transformed(*at, t, group, folds);
 }
 
 /* Where channel c of voxel i of a box stands in memory; -1 outside the volume. */

@@ -77,7 +77,10 @@ typedef struct rvx_cuda {
     void (*wait_aside)(rvx_cuda_device *device);
     rvx_status (*synchronize_aside)(rvx_cuda_device *device, rvx_error *error);
 
-    /* The kernel of an op (its name in ops.def): queues the work on call->queue. NULL: none. */
+    /* The kernel of an op (its name in ops.def): queues the work on call->queue. NULL: none. Where
+     * an op has several, the kernel chooses by device and call; a name with one of them behind a
+     * dot pins that: conv.any, conv.halo, conv.stream (kernels/cuda/correlate.h says what they
+     * take). */
     rvx_kernel (*kernel)(const char *op, rvx_phase phase);
 
     /* Libraries that do convolutions too (cuDNN, cuBLAS), where they are: names and versions, ""

@@ -120,6 +120,13 @@ RVX_DEVICE void store_shared(void *to, const uint32_t (&words)[4])
 /* What this thread has stored so is there for products of all who wait for it. */
 RVX_DEVICE void publish() { RVX__SM90A("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+/* ---- numbers ----------------------------------------------------------------------------------
+ */
+
+/* What all lanes of a warp bring alike, in a register of the warp: descriptions of operands that
+ * follow from it need no other. */
+RVX_DEVICE int uniform(int v) { return __shfl_sync(~0u, v, 0); }
+
 /* ---- products of a group of four warps --------------------------------------------------------
  * products_begin() comes before the first product and after other uses of d; from a product on, d
  * may be neither read nor written, nor what it reads be written, until products_wait. */

@@ -1,6 +1,7 @@
 /* Both convolutions of the CUDA backend beyond test_ops: products of numbers rounded to bf16
  * against sums of the same products in double, streams, residuals and their inverse, and the same
  * bits however voxels lie in memory. On a GPU or in the emulation: see tests/kernels/device.h. */
+#include "kernels/cuda/conv_sizes.h"
 #include "tests/kernels/harness.h"
 
 #include <math.h>
@@ -22,6 +23,8 @@ static const conv_case cases[] = {
     {"1 to 16", &rvx__op_conv, {1, 3, 4, 19, 1}, 16, CONV_3},
     {"8 to 8, several tiles", &rvx__op_conv, {1, 6, 11, 35, 8}, 8, CONV_3},
     {"16 to 16", &rvx__op_conv, {2, 5, 9, 17, 16}, 16, CONV_3},
+    {"16 to 16, in pieces", &rvx__op_conv, {1, 35, 3, 35, 16}, 16, CONV_3},
+    {"32 to 32", &rvx__op_conv, {1, 3, 18, 10, 32}, 32, CONV_3},
     {"24 to 40", &rvx__op_conv, {1, 3, 5, 18, 24}, 40, CONV_3},
     {"56 to 32", &rvx__op_conv, {1, 4, 3, 6, 56}, 32, CONV_3},
     {"64 to 64", &rvx__op_conv, {1, 2, 9, 5, 64}, 64, CONV_3},
@@ -78,12 +81,14 @@ typedef struct setup {
     rvx_shape in[RVX_IN_MAX], y;
     rvx_dtype type; /* of x, y and their gradients */
     bool folds;
-    bool tf32; /* products of numbers rounded to tf32, not to bf16 */
+    bool tf32;          /* products of numbers rounded to tf32, not to bf16 */
+    const char *kernel; /* pinned, where it takes the call; NULL: whatever is chosen */
 } setup;
 
-static setup setup_make(const conv_case *c, rvx_dtype type, bool bf16_products, bool folds)
+static setup setup_make(const conv_case *c, rvx_dtype type, bool bf16_products, bool folds,
+                        const char *kernel)
 {
-    setup s = {.c = c, .type = type, .folds = folds};
+    setup s = {.c = c, .type = type, .folds = folds, .kernel = kernel};
     s.params =
         (rvx_op_params){.channels_out = (int32_t)c->channels, .bf16_products = bf16_products};
     for (int a = 0; a < 3; a++) {
@@ -99,13 +104,31 @@ static setup setup_make(const conv_case *c, rvx_dtype type, bool bf16_products, 
     return s;
 }
 
+static bool takes(const conv_case *c, rvx_phase phase, const char *kernel)
+{
+    const rvx_shape y = {.c = c->channels};
+    const rvx_op_params none = {0};
+    rvx__cuda_gather g = phase == RVX_BACKWARD_DATA ? rvx__cuda_gather_of(&y, &c->x, &none, 0, 1)
+                                                    : rvx__cuda_gather_of(&c->x, &y, &none, 0, 0);
+    memcpy(g.kernel, c->kernel, sizeof g.kernel);
+    memcpy(g.stride, c->stride, sizeof g.stride);
+    if (c->op != &rvx__op_conv || phase == RVX_BACKWARD_PARAMETERS)
+        return false;
+    return strcmp(kernel, "conv.stream") == 0
+               ? rvx__cuda_stream_fits(&g)
+               : rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c);
+}
+
 static void phase_run(const setup *s, rvx_phase phase, rvx_call *call)
 {
+    rvx_kernel kernel = device_kernel(s->c->op, phase, RVX_ISA_CUDA);
+    if (s->kernel && takes(s->c, phase, s->kernel))
+        kernel = device_interface->kernel(s->kernel, phase);
     call->params = &s->params;
     call->scratch_bytes = s->c->op->cuda_scratch(phase, s->in, &s->y, &s->params);
     buffer scratch = buffer_make((rvx_shape){1, 1, 1, 1, call->scratch_bytes}, RVX_U8, 0);
     call->scratch = scratch.tensor.data;
-    device_run(device_kernel(s->c->op, phase, RVX_ISA_CUDA), call, RVX_ISA_CUDA);
+    device_run(kernel, call, RVX_ISA_CUDA);
     if (!buffer_intact(&scratch))
         tap_ok(0, "%s: writes beyond its scratch", s->c->name);
     buffer_free(&scratch);
@@ -178,9 +201,10 @@ static void compare(const setup *s, const rvx_tensor *got, const double *want, d
 }
 
 /* f32 and bf16 tensors with bf16 or tf32 products: every phase. */
-static void products_check(const conv_case *c, rvx_dtype type, int64_t extra, bool tf32)
+static void products_check(const conv_case *c, rvx_dtype type, int64_t extra, bool tf32,
+                           const char *kernel)
 {
-    setup s = setup_make(c, type, !tf32, extra != 0);
+    setup s = setup_make(c, type, !tf32, extra != 0, kernel);
     s.tf32 = tf32;
     s.params.tf32_products = tf32;
     buffer x = random_make(s.in[0], type, extra, 0, 1), w = random_make(s.in[1], RVX_F32, 0, 1, 1);
@@ -222,9 +246,10 @@ static bool same(const rvx_tensor *a, const rvx_tensor *b) { return same_bits(a,
 
 /* y = r + conv(fold(x)) in place of r equals the convolution stored as f32 and then the sum; the
  * inverse in place of y gives r back; a convolution stored to the grid equals one rounded after. */
-static void residual_check(const conv_case *c, rvx_dtype type, bool bf16_products)
+static void residual_check(const conv_case *c, rvx_dtype type, bool bf16_products,
+                           const char *kernel)
 {
-    const setup s = setup_make(c, type, bf16_products, true);
+    const setup s = setup_make(c, type, bf16_products, true, kernel);
     buffer x = random_make(s.in[0], type, 3, 0, 2), w = random_make(s.in[1], RVX_F32, 0, 1, 0.5f);
     buffer dense = random_make(s.in[0], type, 0, 0, 2), far = random_make(s.in[0], type, 8, 0, 2);
     buffer bias = random_make(s.in[2], RVX_F32, 0, 3, 1), fold = fold_make(29, s.in[0], 0);
@@ -279,18 +304,49 @@ static void residual_check(const conv_case *c, rvx_dtype type, bool bf16_product
     device_free(lost);
 }
 
+static void case_check(const conv_case *c, const char *kernel)
+{
+    products_check(c, RVX_BF16, 0, false, kernel);
+    products_check(c, RVX_F32, 5, false, kernel);
+    if (!kernel) {
+        products_check(c, RVX_F32, 0, true, kernel);
+        products_check(c, RVX_F32, 5, true, kernel);
+        residual_check(c, RVX_F32, false, kernel);
+    }
+    residual_check(c, RVX_I16, true, kernel);
+    residual_check(c, RVX_BF16, true, kernel);
+}
+
+/* The emulation chooses conv.halo itself; streams of planes take a device of sm_90a. */
+static bool runs(const char *kernel)
+{
+    rvx_cuda_info info;
+    rvx_error error;
+    const bool streams = strcmp(kernel, "conv.stream") == 0;
+    if (device_interface->emulated)
+        return streams;
+    return !streams || (device_interface->device_info(&info, device_used, &error) == RVX_OK &&
+                        info.major == 9 && info.minor == 0);
+}
+
 int main(void)
 {
     if (!tap_ok(device_use(), "the CUDA backend is there"))
         return tap_done();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        products_check(&cases[i], RVX_BF16, 0, false);
-        products_check(&cases[i], RVX_F32, 5, false);
-        products_check(&cases[i], RVX_F32, 0, true);
-        products_check(&cases[i], RVX_F32, 5, true);
-        residual_check(&cases[i], RVX_F32, false);
-        residual_check(&cases[i], RVX_I16, true);
-        residual_check(&cases[i], RVX_BF16, true);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        case_check(&cases[i], NULL);
+    const char *const pinned[] = {"conv.halo", "conv.stream"};
+    for (size_t k = 0; k < sizeof pinned / sizeof *pinned; k++) {
+        if (!runs(pinned[k])) {
+            tap_ok(1, "# SKIP %s does not run on this device", pinned[k]);
+            continue;
+        }
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+            if (takes(&cases[i], RVX_FORWARD, pinned[k]) ||
+                takes(&cases[i], RVX_BACKWARD_DATA, pinned[k])) {
+                printf("# %s\n", pinned[k]);
+                case_check(&cases[i], pinned[k]);
+            }
     }
     return tap_done();
 }
