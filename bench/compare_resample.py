@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Cubic resampling of a volume beside skimage's resize (as nnU-Net calls it), or where that is missing
+scipy.ndimage.zoom as skimage calls it: seconds and peak memory of processes that do nothing else, in turn.
+
+    compare_resample.py build/tests/volume/test_resample [EDGE_IN EDGE_OUT ROUNDS]
+
+Ours is the test's tool with 2 threads: it reads the input from a file, holds it, and writes the result."""
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+THEIRS = """
+import sys, numpy as np
+n, m = int(sys.argv[2]), int(sys.argv[3])
+a = np.fromfile(sys.argv[1], np.float32).reshape(n, n, n).astype(float)
+try:
+    from skimage.transform import resize
+    b = resize(a, (m, m, m), 3, mode="edge", anti_aliasing=False, clip=True)
+except ImportError:
+    from scipy import ndimage
+    b = np.clip(ndimage.zoom(a, m / n, order=3, mode="nearest", grid_mode=True), a.min(), a.max())
+b.astype(np.float32).tofile(sys.argv[4])
+"""
+
+
+def measure(arguments):
+    start = time.monotonic()
+    process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"})
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{arguments[0]} failed")
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+tool = sys.argv[1]
+n, m, rounds = (int(a) for a in (sys.argv[2:5] or (256, 400, 3)))
+with tempfile.TemporaryDirectory() as folder:
+    source = os.path.join(folder, "in")
+    np.random.default_rng(0).gamma(2, 40, (n, n, n)).astype(np.float32).tofile(source)
+    out = [os.path.join(folder, name) for name in ("ours", "theirs")]
+    pairs = []
+    for _ in range(rounds):
+        ours = measure([tool, "image", "ccc", source, f"{n},{n},{n},1", out[0], f"{m},{m},{m}"])
+        theirs = measure([sys.executable, "-c", THEIRS, source, str(n), str(m), out[1]])
+        pairs.append((ours, theirs))
+    a, b = (np.fromfile(path, np.float32) for path in out)
+    print(f"{n}^3 -> {m}^3, largest difference {np.abs(a - b).max():.2e} of {b.max():.0f}")
+    for i, what in enumerate(("wall seconds", "processor seconds", "peak MiB")):
+        ratio = statistics.median(t[i] / o[i] for o, t in pairs)
+        print(f"{what}: ours {statistics.median(o[i] for o, _ in pairs):.2f}, "
+              f"theirs {statistics.median(t[i] for _, t in pairs):.2f}, ratio {ratio:.2f}")
