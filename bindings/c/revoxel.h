@@ -178,14 +178,13 @@ typedef struct rvx_plan_settings {
     int64_t budget_bytes; /* memory that training may take; 0: no limit */
     rvx_progress_callback progress;
     void *context;
-    const char *memory;  /* "store", "checkpoint", "reversible" or "auto"; NULL: auto */
-    const char *storage; /* of activations: "f32" or "bf16"; NULL: f32 */
-    const char *streams; /* of couplings: "i16", "f32" or "bf16"; NULL: i16 */
-    int grid_log2;       /* 1 .. 15: i16 streams have steps of 2^-grid_log2; 0: 10 */
-    const char
-        *augmentation; /* "none", "nnunet" (its transforms) or "ultrasound" (and those of
-                          docs/augmentation.md); NULL: the last for ultrasound, else nnunet */
-    int repair;        /* see Repairs above */
+    const char *memory;       /* "store", "checkpoint", "reversible" or "auto"; NULL: auto */
+    const char *storage;      /* of activations: "f32" or "bf16"; NULL: f32 */
+    const char *streams;      /* of couplings: "i16", "f32" or "bf16"; NULL: i16 */
+    int grid_log2;            /* 1 .. 15: i16 streams have steps of 2^-grid_log2; 0: 10 */
+    const char *augmentation; /* "none", "nnunet" (its transforms) or "ultrasound" (and those of
+                                 docs/augmentation.md); NULL: nnunet */
+    int repair;               /* see Repairs above */
 } rvx_plan_settings;
 
 /* Reads the dataset's fingerprint and makes the training plan: one editable JSON. `text` receives

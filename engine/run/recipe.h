@@ -44,7 +44,7 @@ typedef struct rvx_transform {
 typedef enum rvx_axis_name { RVX_AXIS_X, RVX_AXIS_Y, RVX_AXIS_Z, RVX_AXIS_NONE } rvx_axis_name;
 
 /* What only pictures made by ultrasound get: engine/volume/augment_ultrasound.h says what each
- * transform means. All probabilities are 0 unless the data set is ultrasound. Lengths are shares of
+ * transform means. All probabilities are 0 unless it is asked for. Lengths are shares of
  * the case: depth of its extent along the beam, width of its fan. */
 typedef struct rvx_ultrasound_recipe {
     int beam;            /* rvx_beam: where the sound goes */

@@ -178,15 +178,6 @@ static int scheme_of(const char *channel_name)
     return RVX_NORMALISE_ZSCORE;
 }
 
-static bool is_ultrasound(const char *channel_name)
-{
-    static const char *const names[] = {"us", "ultrasound", "trus", "b-mode", "bmode"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcasecmp(names[i], channel_name) == 0)
-            return true;
-    return false;
-}
-
 static rvx_status facts_check(const rvx_recipe_facts *facts, rvx_error *error)
 {
     if (facts->case_count < 1)
@@ -247,7 +238,8 @@ static void normalisation_choose(rvx_recipe *recipe, const rvx_recipe_facts *fac
         channel->scheme = scheme;
         channel->nonzero_only = scheme == RVX_NORMALISE_ZSCORE && facts->nonzero_only;
         channel->sector_only = scheme == RVX_NORMALISE_ZSCORE && !facts->nonzero_only &&
-                               facts->sector_only && is_ultrasound(facts->channel_names[i]);
+                               facts->sector_only &&
+                               rvx__channel_is_ultrasound(facts->channel_names[i]);
     }
 }
 
@@ -288,15 +280,10 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
         recipe->augmentation.flat_axis = thin;
     for (int axis = 0; axis < 3 && longest > ANISOTROPY * size[thin]; axis++)
         recipe->augmentation.rotation_degrees[axis] = axis == thin ? 180 : 0;
-    bool ultrasound = false;
-    for (int64_t i = 0; i < facts->channels; i++)
-        ultrasound |= rvx__channel_is_ultrasound(facts->channel_names[i]);
     if (facts->beam || facts->sweep) {
         recipe->augmentation.ultrasound.beam = facts->beam;
         recipe->augmentation.ultrasound.sweep = facts->sweep;
     }
-    if (ultrasound)
-        rvx__recipe_augment(recipe, RVX_AUGMENTATION_ULTRASOUND);
 
     for (int axis = 0; axis < 3; axis++)
         recipe->augmentation.mirror_axes[axis] = !facts->asymmetric[axis];
