@@ -67,9 +67,10 @@ const rvx_cli_verb rvx__cli_convert = {
     .name = "convert",
     .summary = "write a volume in another format or on another grid",
     .usage = "IN OUT [options]",
-    .details = "The ending of OUT says the format: .nii.gz, .nii, .hdr, .nrrd, .nhdr, .seg.nrrd, "
-               ".mha, .mhd\n(docs/formats.md). The place in the patient stays. OUT is written "
-               "whole or not at all.",
+    .details =
+        "The ending of OUT says the format: .nii.gz, .nii, .hdr, .nrrd, .nhdr, .seg.nrrd, "
+        ".mha, .mhd,\n.raw.json (docs/formats.md). The place in the patient stays. OUT is written "
+        "whole or not at all.",
     .example = "revoxel convert scan.mha scan.nii.gz --orient RAS --spacing 1,1,1",
     .options = options_table,
     .arguments_min = 2,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PLACE_MAX_MM 1e6      /* a kilometre: beyond, no number is a place in a patient */
 #define SAME_PLACE_MM 1e-3    /* closer than this, two slices are in one plane */
 #define SAME_DIRECTION 1e-4   /* entries of ImageOrientationPatient, written with few digits */
 #define UNEVEN_MAX 0.05       /* of the spacing: how far a slice may be off its place */
@@ -40,6 +41,16 @@ static rvx_status alike_check(const work *w, const rvx__dicom_source *a, rvx_err
                          !a->at.has_position    ? "ImagePositionPatient"
                          : !a->at.has_direction ? "ImageOrientationPatient"
                                                 : "PixelSpacing");
+    for (int i = 0; i < 3; i++)
+        if (!(fabs(a->at.position[i]) <= PLACE_MAX_MM))
+            field = "ImagePositionPatient";
+    for (int i = 0; i < 2; i++)
+        if (!(a->at.spacing[i] >= 1 / PLACE_MAX_MM && a->at.spacing[i] <= PLACE_MAX_MM))
+            field = "PixelSpacing";
+    if (field)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: frame %lld: %s: expected numbers up to %g mm, and spacings above 0",
+                         a->name, (long long)a->frame + 1, field, PLACE_MAX_MM);
     if (a->columns != first->columns || a->rows != first->rows)
         field = "Rows and Columns";
     for (int i = 0; i < 6; i++)
@@ -237,7 +248,7 @@ static rvx_status slices_set(work *w, double step, int64_t count, rvx_error *err
 static rvx_status one_slice(work *w, rvx_error *error)
 {
     double step = w->s[0].at.thickness;
-    if (!(step > 0)) {
+    if (!(step >= 1 / PLACE_MAX_MM && step <= PLACE_MAX_MM)) {
         step = 1;
         snprintf(w->out->remark, sizeof w->out->remark, "one slice without SliceThickness: 1 mm");
     }

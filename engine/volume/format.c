@@ -7,7 +7,8 @@
 #include <string.h>
 
 const rvx__format *const rvx__formats[] = {&rvx__format_nifti, &rvx__format_metaimage,
-                                           &rvx__format_nrrd, &rvx__format_dicom, NULL};
+                                           &rvx__format_nrrd,  &rvx__format_raw,
+                                           &rvx__format_dicom, NULL};
 
 /* The longest suffix that `name` ends with, so that a.seg.nrrd is "a"; NULL where there is none. */
 static const char *suffix_find(const rvx__format **format, const char *name)

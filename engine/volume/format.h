@@ -78,6 +78,7 @@ extern const rvx__format rvx__format_dicom;
 extern const rvx__format rvx__format_nifti;
 extern const rvx__format rvx__format_metaimage;
 extern const rvx__format rvx__format_nrrd;
+extern const rvx__format rvx__format_raw;
 extern const rvx__format *const rvx__formats[]; /* NULL-terminated */
 /* The format that writes files of this name, by its ending; NULL where there is none. */
 const rvx__format *rvx__format_find(const char *path);

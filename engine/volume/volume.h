@@ -72,7 +72,7 @@ rvx_status rvx__segments_add(rvx_segments *segments, const char *name, int64_t v
 void rvx__segments_free(rvx_segments *segments); /* zeroed is legal */
 
 /* Endings of volume files, as messages list them. */
-#define RVX_VOLUME_SUFFIXES ".nii.gz, .nii, .hdr, .nrrd, .nhdr, .mha or .mhd"
+#define RVX_VOLUME_SUFFIXES ".nii.gz, .nii, .hdr, .nrrd, .nhdr, .mha, .mhd or .raw.json"
 /* The ending of a volume's name, among those that can be written; NULL where it has none. */
 const char *rvx__volume_suffix(const char *name);
 /* Length of the name without it, -1 where it has none. */

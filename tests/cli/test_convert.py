@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """revoxel convert against nibabel and scipy: every format and back, orientations, spacing, another
 volume's grid, types, refusals."""
+import gzip
 import itertools
+import json
 import os
 import sys
+import zlib
 
 try:
     import nibabel
@@ -44,7 +47,7 @@ def formats():
     for code in ("u1", "i1", "u2", "i2", "i4", "f4"):
         voxels = rng.integers(0, 120, (9, 8, 7)).astype(code)
         save("a.nii", voxels)
-        for ending in ("nii.gz", "hdr", "nrrd", "nhdr", "mha", "mhd"):
+        for ending in ("nii.gz", "hdr", "nrrd", "nhdr", "mha", "mhd", "raw.json"):
             fine = convert("a.nii", f"b.{ending}").returncode == 0 \
                 and convert(f"b.{ending}", "c.nii").returncode == 0
             back, grid, dtype = load("c.nii")
@@ -101,6 +104,47 @@ def grids():
        f"another volume's grid: {inside.mean():.2f} of it inside {run.stderr}")
 
 
+def raw():
+    """What numpy and json make of it, and what is made by them; every field that can be wrong."""
+    voxels = rng.integers(-300, 300, (7, 8, 9)).astype("i2")
+    save("a.nii", voxels)
+    lps = np.diag((-1, -1, 1, 1)) @ affine
+    convert("a.nii", "a.raw.json")
+    with open(path("a.raw.json")) as file:
+        header = json.load(file)
+    found = np.fromfile(path("a.raw"), "<i2").reshape(header["size"][::-1])
+    ok(np.array_equal(found, voxels.T) and np.allclose(np.array(header["direction"]) * header["spacing"], lps[:3, :3])
+       and np.allclose(header["origin"], lps[:3, 3]), "raw: by json and numpy", header)
+
+    def write(**changes):
+        fields = {"format": "revoxel raw volume", "version": 1, "data": "b.raw", "type": "int16", "byte_order": "big",
+                  "size": [7, 8, 9], "spacing": [1, 2, 3], **changes}
+        with open(path("b.raw.json"), "w") as file:
+            json.dump({k: v for k, v in fields.items() if v is not None}, file)
+    packed = {"none": lambda b: b, "gzip": gzip.compress, "zlib": zlib.compress}
+    for compression, pack in packed.items():
+        with open(path("b.raw"), "wb") as file:
+            file.write(pack(b"12345" + voxels.T.astype(">i2").tobytes()))
+        write(compression=compression, offset=5, slope=0.5, intercept=3, space="RAS", origin=[4, 5, 6])
+        run = convert("b.raw.json", "c.nii")
+        back, grid, _ = load("c.nii")
+        expected = np.diag((1.0, 2, 3, 1))
+        expected[:3, 3] = 4, 5, 6
+        ok(run.returncode == 0 and np.array_equal(back, voxels * 0.5 + 3) and np.abs(grid - expected).max() < 1e-6,
+           f"raw: {compression}, offset, slope, RAS", run.stderr)
+    with open(path("b.raw"), "wb") as file:
+        file.write(voxels.T.astype(">i2").tobytes())
+    for changes, words in (({"size": [7, 8, 90]}, ["truncated", "b.raw"]), ({"size": [7, 0, 9]}, ["'size[1]'"]),
+                           ({"size": [2**40, 2**40, 2]}, ["'size'", "64-bit"]), ({"data": "gone.raw"}, ["data", "gone.raw"]),
+                           ({"type": "int17"}, ["'type'"]), ({"byte_order": None}, ["'byte_order'"]),
+                           ({"spacing": [1, -2, 3]}, ["spacing along y"]), ({"spacing": None}, ["'spacing'"]),
+                           ({"direction": [[1, 0, 0], [0, 1, 0]]}, ["'direction'"]), ({"slope": 0}, ["'slope'"]),
+                           ({"direction": [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]}, ["direction"]), ({"version": 2}, ["'version'"]),
+                           ({"offset": -1}, ["'offset'"]), ({"extra": 1}, ["extra"])):
+        write(**changes)
+        refused(f"raw: {changes}", 1, ["b.raw.json", *words], "convert", "b.raw.json", "b8.nrrd")
+
+
 def segmentation():
     voxels = rng.choice(np.array([0, 2, 5], "u1"), (6, 5, 4))
     save("m.nii.gz", voxels)
@@ -125,6 +169,7 @@ def refusals():
 
 
 formats()
+raw()
 grids()
 segmentation()
 refusals()
