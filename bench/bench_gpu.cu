@@ -7,13 +7,15 @@
  *
  * `floor`: the longer of all operands moved once at the copy bandwidth and all products at the
  * matrix rate. `error`: largest difference to the peer's result over the largest number, of a
- * sample. --joules: every kernel of ours runs for S more seconds, for the energy of one run, where
- * NVML can be read: its counter moves in steps of some 20 ms. */
+ * sample. Where a convolution has several kernels, each is pinned and run beside the chosen one.
+ * --joules: every kernel of ours runs for S more seconds, for the energy of one run, where NVML can
+ * be read: its counter moves in steps of some 20 ms. */
 #include "bench/gpu_energy.h"
 #include "bench/gpu_peers.h"
 #include "bench/json_keep.h"
+#include "kernels/cuda/conv_sizes.h"
 #include "kernels/cuda/plugin.h"
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/simt_hopper.h"
 
 #include <algorithm>
 #include <chrono>
@@ -69,6 +71,49 @@ RVX_GLOBAL void RVX_BOUNDS(THREADS) multiply_kernel(float *sums, int repeats)
     float sum = 0;
     for (int k = 0; k < 8; k++)
         for (int i = 0; i < 4; i++)
+            sum += d[k][i];
+    sums[(int64_t)blockIdx.x * THREADS + threadIdx.x] = sum;
+}
+
+/* Products of four warps as correlate_stream.cu has them: groups of 8 channels lie in planes of
+ * rows of 34 voxels, `shift` bytes beside addresses on 128. Two groups of four warps, each with
+ * four sums; what is multiplied is zeros. */
+enum {
+    PRODUCT_ROW = 34 * 16,
+    PRODUCT_PLANE = 18 * PRODUCT_ROW,
+    PRODUCT_WEIGHT = 2 * PRODUCT_PLANE
+};
+
+template <int N>
+RVX_GLOBAL void RVX_BOUNDS(THREADS, 1) product_kernel(float *sums, int repeats, int shift)
+{
+    RVX_SHARED(unsigned char, shared);
+    for (int i = (int)threadIdx.x; i < (PRODUCT_WEIGHT + N * 32) / 16; i += THREADS)
+        simt::store_shared(shared + 16 * i, {0, 0, 0, 0});
+    simt::publish();
+    simt::barrier();
+    const uint32_t at = simt::shared_address(shared) + (uint32_t)shift;
+    const uint64_t b = simt::matrix_at(at - (uint32_t)shift + PRODUCT_WEIGHT, 128, 256);
+    float d[4][N / 2] = {};
+    for (int r = 0; r < repeats; r++) {
+        for (float(&sum)[N / 2] : d)
+            simt::settle(sum);
+        simt::products_begin();
+#pragma unroll
+        for (int k = 0; k < 16; k++)
+            simt::multiply_tiles<N>(
+                d[k % 4],
+                simt::matrix_at(at + (uint32_t)(k / 4 * PRODUCT_ROW + k % 4 * 128), PRODUCT_PLANE,
+                                PRODUCT_ROW),
+                b);
+        simt::products_commit();
+        simt::products_wait<0>();
+        for (float(&sum)[N / 2] : d)
+            simt::settle(sum);
+    }
+    float sum = 0;
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < N / 2; i++)
             sum += d[k][i];
     sums[(int64_t)blockIdx.x * THREADS + threadIdx.x] = sum;
 }
@@ -133,8 +178,25 @@ struct Card {
     double copy_rate;     /* bytes read and written a second */
     double multiply_rate; /* FLOP a second of mma.sync */
     double matrix_rate;   /* the same of the faster of that and cuBLAS */
+    double product_rate[4]
+                       [2]; /* of wgmma with 24, 48, 72, 96 columns, addresses on 128 and beside */
     const char *cudnn, *cublas;
 } card;
+
+template <int N> void measure_product(float *to, double (&rate)[2])
+{
+    enum { ROUNDS = 5, REPEATS = 2048 };
+    double ms[ROUNDS];
+    for (int shifted = 0; shifted < 2; shifted++) {
+        for (double &m : ms)
+            m = milliseconds(1, [&](int) {
+                simt::launch(product_kernel<N>, dim3((unsigned)card.multiprocessors), THREADS,
+                             PRODUCT_WEIGHT + N * 32, stream, to, (int)REPEATS, 16 * shifted);
+            });
+        rate[shifted] = 2.0 * 64 * N * 16 * 16 * REPEATS * (THREADS / 128) * card.multiprocessors /
+                        median(ms, ROUNDS) * 1e3;
+    }
+}
 
 void measure_card()
 {
@@ -163,6 +225,12 @@ void measure_card()
     card.multiply_rate =
         2.0 * 16 * 8 * 16 * 8 * repeats * (THREADS / 32) * blocks / median(ms, ROUNDS) * 1e3;
     card.matrix_rate = card.multiply_rate;
+    if (simt::hopper()) {
+        measure_product<24>((float *)to, card.product_rate[0]);
+        measure_product<48>((float *)to, card.product_rate[1]);
+        measure_product<72>((float *)to, card.product_rate[2]);
+        measure_product<96>((float *)to, card.product_rate[3]);
+    }
     const int64_t n = 8192;
     if (card.cublas) {
         bool good = true;
@@ -497,6 +565,30 @@ template <class F> double joules_of(double seconds, double ms, F work)
     return (gpu_joules(0) - before) / repeats;
 }
 
+/* Kernels of a convolution that can be pinned and take this phase of it. */
+enum { PINS = 2 };
+struct Pin {
+    const char *name;
+    rvx_kernel kernel;
+    double ms[ROUNDS_MAX];
+};
+
+int pins_of(Pin (&pins)[PINS], const Problem &p, int phase)
+{
+    const rvx__cuda_gather g = phase == 2 ? rvx__cuda_gather_of(&p.y, &p.x, &p.params, 1, 1)
+                                          : rvx__cuda_gather_of(&p.x, &p.y, &p.params, 0, 0);
+    int count = 0;
+    if (p.c.kind != CONV || phase == 1)
+        return 0;
+    if (rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c))
+        pins[count++].name = "conv.halo";
+    if (rvx__cuda_stream_fits(&g) && simt::hopper())
+        pins[count++].name = "conv.stream";
+    for (int i = 0; i < count; i++)
+        pins[i].kernel = plugin->kernel(pins[i].name, phases[phase]);
+    return count;
+}
+
 void bench_phase(Problem &p, int phase, const Options &options, double until, FILE *json,
                  bool *first)
 {
@@ -523,6 +615,8 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
     };
     Peer peer = best_peer(p, phase, until - 1);
     const bool has_peer = peer.plan || peer.product;
+    Pin pins[PINS];
+    const int pin_count = pins_of(pins, p, phase);
     milliseconds(2, run_ours);
     const int repeats = (int)std::clamp(2 / milliseconds(1, run_ours), 1.0, 40.0);
     int rounds = 0;
@@ -531,6 +625,11 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
         theirs[rounds] =
             has_peer ? milliseconds(repeats, [&](int i) { run_peer(peer, p, phase, i % p.sets); })
                      : NAN;
+        for (int k = 0; k < pin_count; k++)
+            pins[k].ms[rounds] = milliseconds(repeats, [&](int i) {
+                const rvx_call call = call_of(p, phases[phase], i % p.sets);
+                pins[k].kernel(&call);
+            });
     }
     const double mine = median(ours, rounds), peers = has_peer ? median(theirs, rounds) : NAN;
     const double least = floor_milliseconds(p, phase, &flops);
@@ -545,6 +644,15 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
     if (joules >= 0)
         printf("  %.4f J", joules);
     printf("\n");
+    double pinned[PINS], pinned_error[PINS];
+    for (int k = 0; k < pin_count; k++) {
+        pinned[k] = median(pins[k].ms, rounds);
+        pinned_error[k] =
+            has_peer && !peer.product ? difference(p, phase, peer, pins[k].kernel) : -1;
+        printf("  %-26s        %8.3f ms %7.1f TFLOP/s %5.1f %% of floor  error %.1e\n",
+               pins[k].name, pinned[k], flops / pinned[k] * 1e-9, 100 * least / pinned[k],
+               pinned_error[k]);
+    }
     fflush(stdout);
     if (json) {
         fprintf(
@@ -564,6 +672,9 @@ void bench_phase(Problem &p, int phase, const Options &options, double until, FI
                     error);
         if (joules >= 0)
             fprintf(json, ", \"joules\": %.5f", joules);
+        for (int k = 0; k < pin_count; k++)
+            fprintf(json, ", \"%s_ms\": %.5f, \"%s_error\": %.3e", pins[k].name + 5, pinned[k],
+                    pins[k].name + 5, pinned_error[k]);
         fprintf(json, "}");
         *first = false;
         json_keep(json);
@@ -641,15 +752,25 @@ int main(int argc, char **argv)
         card.name, card.multiprocessors, (double)card.l2_bytes * 1e-6, card.copy_rate * 1e-9,
         card.multiply_rate * 1e-12, card.matrix_rate * 1e-12, card.cudnn ? card.cudnn : "no cuDNN",
         card.cublas ? card.cublas : "no cuBLAS");
+    for (int i = 0; i < 4 && simt::hopper(); i++)
+        printf("wgmma of 64 x %d x 16 without swizzle: %.0f TFLOP/s, %.0f beside 128 bytes\n",
+               24 * (i + 1), card.product_rate[i][0] * 1e-12, card.product_rate[i][1] * 1e-12);
     FILE *json = options.json ? fopen(options.json, "w") : nullptr;
     bool first = true;
     if (json)
         fprintf(json,
                 "{\"device\": \"%s\", \"multiprocessors\": %d, \"l2_bytes\": %.0f, "
                 "\"copy_gb_per_second\": %.1f, \"mma_tflops\": %.1f, \"matrix_tflops\": %.1f, "
+                "\"wgmma_tflops\": [%.1f, %.1f, %.1f, %.1f], "
+                "\"wgmma_shifted_tflops\": [%.1f, %.1f, %.1f, %.1f], "
                 "\"cudnn\": \"%s\", \"rows\": [",
                 card.name, card.multiprocessors, (double)card.l2_bytes, card.copy_rate * 1e-9,
-                card.multiply_rate * 1e-12, card.matrix_rate * 1e-12, card.cudnn ? card.cudnn : "");
+                card.multiply_rate * 1e-12, card.matrix_rate * 1e-12,
+                card.product_rate[0][0] * 1e-12, card.product_rate[1][0] * 1e-12,
+                card.product_rate[2][0] * 1e-12, card.product_rate[3][0] * 1e-12,
+                card.product_rate[0][1] * 1e-12, card.product_rate[1][1] * 1e-12,
+                card.product_rate[2][1] * 1e-12, card.product_rate[3][1] * 1e-12,
+                card.cudnn ? card.cudnn : "");
     const int count = (int)(sizeof cases / sizeof *cases);
     for (int i = 0; i < count; i++) {
         Problem p = make_problem(cases[i]);
