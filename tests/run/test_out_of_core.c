@@ -77,7 +77,7 @@ static int train(const char *name)
     settings.width_count = 2;
     settings.steps = 1;
     settings.fold = -1;
-    if (rvx__facade_plan(&recipe, at("data", ""), &settings, &error) != RVX_OK)
+    if (rvx__facade_plan(&recipe, at("data", ""), &settings, NULL, &error) != RVX_OK)
         return failed(&error);
     for (int a = 0; a < 3; a++)
         recipe.spacing[a] = strcmp(name, "coarse") == 0 ? 1.3 : 1;

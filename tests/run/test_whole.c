@@ -47,7 +47,7 @@ static int plan(const char *folder)
     settings.width_count = 2;
     settings.steps = 1;
     settings.fold = -1;
-    if (rvx__facade_plan(&recipe, data, &settings, &error) != RVX_OK)
+    if (rvx__facade_plan(&recipe, data, &settings, NULL, &error) != RVX_OK)
         return failed(&error);
     recipe.memory.storage = RVX_STORAGE_BF16;
     recipe.augmentation.blur.probability = recipe.augmentation.low_resolution.probability = 1;
