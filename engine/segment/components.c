@@ -1,223 +1,335 @@
 /* Connected components of label maps: see components.h. */
 #include "engine/segment/components.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LABELS = 256 };
+typedef struct run {
+    int64_t first, count; /* within its row */
+    int64_t set;          /* provisional number */
+    uint8_t object;
+} run;
 
-void rvx__components_free(rvx_components *components)
-{
-    free(components->components);
-    free(components->runs);
-    *components = (rvx_components){0};
-}
+typedef struct slice_runs {
+    run *runs;
+    int64_t *row_start; /* of every row, and the end behind the last */
+    int64_t count, capacity;
+    uint8_t *labels; /* kept with params.around */
+} slice_runs;
 
-/* While runs are joined, run.component holds the index of another run of the same set, never a
- * later one; a root holds its own. */
-static int64_t root_find(rvx_run *runs, int64_t run)
+struct rvx_components {
+    int64_t size[2], depth; /* depth: slices met so far in this walk */
+    int64_t reach;          /* how far past its ends a run touches: 0 or 1 */
+    bool around, again;
+    uint8_t object[256];
+    slice_runs below, here;
+    int64_t *parent;      /* by provisional number; a root is its own, others are larger */
+    rvx_component *found; /* by provisional number; after finish by number */
+    int64_t *number;      /* after finish: of each provisional number */
+    int64_t set_count, set_capacity, count;
+};
+
+/* ---- Sets -------------------------------------------------------------------------------------
+ */
+
+static int64_t root_find(int64_t *parent, int64_t set)
 {
-    while (runs[run].component != run) {
-        runs[run].component = runs[runs[run].component].component;
-        run = runs[run].component;
+    while (parent[set] != set) {
+        parent[set] = parent[parent[set]];
+        set = parent[set];
     }
-    return run;
+    return set;
 }
 
-static void sets_join(rvx_run *runs, int64_t a, int64_t b)
+static void sets_join(rvx_components *c, int64_t a, int64_t b)
 {
-    a = root_find(runs, a);
-    b = root_find(runs, b);
-    if (a < b)
-        runs[b].component = a;
-    else
-        runs[a].component = b;
+    if (c->again)
+        return;
+    a = root_find(c->parent, a);
+    b = root_find(c->parent, b);
+    c->parent[a < b ? b : a] = a < b ? a : b;
 }
 
-static bool run_add(rvx_components *c, int64_t *capacity, int64_t first, int64_t count)
+static bool set_reserve(rvx_components *c)
 {
-    if (c->run_count == *capacity) {
-        int64_t wanted = *capacity ? 2 * *capacity : 1024;
-        rvx_run *grown = realloc(c->runs, (size_t)wanted * sizeof *grown);
-        if (!grown)
-            return false;
-        c->runs = grown;
-        *capacity = wanted;
-    }
-    c->runs[c->run_count] = (rvx_run){.first = first, .count = count, .component = c->run_count};
-    c->run_count++;
+    if (c->set_count < c->set_capacity)
+        return true;
+    int64_t wanted = c->set_capacity ? 2 * c->set_capacity : 256;
+    int64_t *parent = realloc(c->parent, (size_t)wanted * sizeof *parent);
+    if (parent)
+        c->parent = parent;
+    rvx_component *found = realloc(c->found, (size_t)wanted * sizeof *found);
+    if (found)
+        c->found = found;
+    if (!parent || !found)
+        return false;
+    c->set_capacity = wanted;
     return true;
 }
 
-/* Splits all rows into runs; row_start[row] is the first run of a row, with one entry more at the
- * end. */
-static bool runs_find(rvx_components *c, int64_t *row_start, const uint8_t *labels,
-                      const int64_t size[3])
+static void component_merge(rvx_component *to, const rvx_component *from)
 {
-    int64_t capacity = 0;
-    for (int64_t row = 0; row < size[1] * size[2]; row++) {
-        const uint8_t *voxel = labels + row * size[0];
-        row_start[row] = c->run_count;
-        for (int64_t x = 0; x < size[0];) {
+    to->voxels += from->voxels;
+    for (int axis = 0; axis < 3; axis++) {
+        to->low[axis] = from->low[axis] < to->low[axis] ? from->low[axis] : to->low[axis];
+        to->high[axis] = from->high[axis] > to->high[axis] ? from->high[axis] : to->high[axis];
+    }
+    if (to->around == RVX_AROUND_NOTHING)
+        to->around = from->around;
+    else if (from->around != RVX_AROUND_NOTHING && from->around != to->around)
+        to->around = RVX_AROUND_SEVERAL;
+}
+
+/* ---- Runs of a slice --------------------------------------------------------------------------
+ */
+
+static bool run_add(slice_runs *s, int64_t first, int64_t count, uint8_t object)
+{
+    if (s->count == s->capacity) {
+        int64_t wanted = s->capacity ? 2 * s->capacity : 1024;
+        run *grown = realloc(s->runs, (size_t)wanted * sizeof *grown);
+        if (!grown)
+            return false;
+        s->runs = grown;
+        s->capacity = wanted;
+    }
+    s->runs[s->count++] = (run){.first = first, .count = count, .set = -1, .object = object};
+    return true;
+}
+
+static bool runs_find(rvx_components *c, const uint8_t *labels)
+{
+    slice_runs *s = &c->here;
+    s->count = 0;
+    for (int64_t y = 0; y < c->size[1]; y++) {
+        const uint8_t *row = labels + y * c->size[0];
+        s->row_start[y] = s->count;
+        for (int64_t x = 0; x < c->size[0];) {
             int64_t first = x;
-            uint8_t label = voxel[x];
-            while (x < size[0] && voxel[x] == label)
+            uint8_t object = c->object[row[x]];
+            while (x < c->size[0] && c->object[row[x]] == object)
                 x++;
-            if (label && !run_add(c, &capacity, row * size[0] + first, x - first))
+            if (object && !run_add(s, first, x - first, object))
                 return false;
         }
     }
-    row_start[size[1] * size[2]] = c->run_count;
+    s->row_start[c->size[1]] = s->count;
     return true;
 }
 
-/* Two rows that may touch. reach: how far past its ends a run touches, 0 or 1. */
-typedef struct row_pair {
-    rvx_components *c;
-    const uint8_t *labels;
-    int64_t a_end, b_end;     /* runs of either row */
-    int64_t a_voxel, b_voxel; /* first voxels of the rows */
-    int64_t reach;
-} row_pair;
-
-/* Joins run a of one row and run b of the other if both are there, touch and have one label. */
-static void runs_join(const row_pair *rows, int64_t a, int64_t b)
+/* Gives the runs of a row the sets of the runs they touch in another row: the first that a run
+ * meets is its own, further ones are joined with it. Both rows are in order of x. */
+static void row_touch(rvx_components *c, int64_t y, const slice_runs *other, int64_t other_y)
 {
-    if (a >= rows->a_end || b >= rows->b_end)
-        return;
-    const rvx_run *p = &rows->c->runs[a], *q = &rows->c->runs[b];
-    int64_t p_first = p->first - rows->a_voxel, q_first = q->first - rows->b_voxel;
-    if (p_first < q_first + q->count + rows->reach && q_first < p_first + p->count + rows->reach &&
-        rows->labels[p->first] == rows->labels[q->first])
-        sets_join(rows->c->runs, a, b);
-}
-
-/* Both lists are in order of x: one walk, past the run that ends first. Where both end together,
- * either may still touch the other's next run by a corner. */
-static void rows_join(rvx_components *c, const int64_t *row_start, const uint8_t *labels,
-                      int64_t width, int64_t row, int64_t other, int64_t reach)
-{
-    int64_t a = row_start[row], b = row_start[other];
-    row_pair rows = {
-        c, labels, row_start[row + 1], row_start[other + 1], row * width, other * width, reach};
-    while (a < rows.a_end && b < rows.b_end) {
-        int64_t p_end = c->runs[a].first - rows.a_voxel + c->runs[a].count;
-        int64_t q_end = c->runs[b].first - rows.b_voxel + c->runs[b].count;
-        runs_join(&rows, a, b);
-        if (p_end == q_end && reach) {
-            runs_join(&rows, a, b + 1);
-            runs_join(&rows, a + 1, b);
-        }
-        a += p_end <= q_end;
-        b += q_end <= p_end;
-    }
-}
-
-/* Roots become numbers in order of their first run, which is their first voxel. */
-static bool sets_number(rvx_components *c, const uint8_t *labels, const int64_t size[3])
-{
-    int64_t count = 0;
-    for (int64_t r = 0; r < c->run_count; r++)
-        count += c->runs[r].component == r;
-    c->components = calloc((size_t)count + 1, sizeof *c->components);
-    int64_t *number = malloc(((size_t)c->run_count + 1) * sizeof *number);
-    if (!c->components || !number) {
-        free(number);
-        return false;
-    }
-    for (int64_t r = 0; r < c->run_count; r++) {
-        rvx_run *run = &c->runs[r];
-        int64_t root = root_find(c->runs, r), row = run->first / size[0];
-        int64_t low[3] = {run->first % size[0], row % size[1], row / size[1]};
-        int64_t high[3] = {low[0] + run->count - 1, low[1], low[2]};
-        if (root == r) {
-            number[r] = c->count++;
-            rvx_component *fresh = &c->components[number[r]];
-            *fresh = (rvx_component){.label = labels[run->first], .first = run->first};
-            memcpy(fresh->low, low, sizeof low);
-            memcpy(fresh->high, high, sizeof high);
-        }
-        number[r] = number[root];
-        rvx_component *component = &c->components[number[r]];
-        component->voxels += run->count;
-        for (int axis = 0; axis < 3; axis++) {
-            if (low[axis] < component->low[axis])
-                component->low[axis] = low[axis];
-            if (high[axis] > component->high[axis])
-                component->high[axis] = high[axis];
-        }
-    }
-    for (int64_t r = 0; r < c->run_count; r++)
-        c->runs[r].component = number[r];
-    free(number);
-    return true;
-}
-
-rvx_status rvx__components_find(rvx_components *out, const uint8_t *labels, const int64_t size[3],
-                                int connectivity, rvx_error *error)
-{
-    *out = (rvx_components){0};
-    if (connectivity != 6 && connectivity != 26)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "components: connectivity %d; expected 6 or 26",
-                         connectivity);
-    if (size[0] < 1 || size[1] < 1 || size[2] < 1)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "components: %lld x %lld x %lld voxels",
-                         (long long)size[0], (long long)size[1], (long long)size[2]);
-    rvx_status status = RVX_OK;
-    int64_t rows = size[1] * size[2], reach = connectivity == 26;
-    int64_t *row_start = malloc(((size_t)rows + 1) * sizeof *row_start);
-    if (!row_start || !runs_find(out, row_start, labels, size)) {
-        status = rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for the runs");
-        goto cleanup;
-    }
-    for (int64_t z = 0; z < size[2]; z++) {
-        for (int64_t y = 0; y < size[1]; y++) {
-            int64_t row = z * size[1] + y;
-            if (y > 0)
-                rows_join(out, row_start, labels, size[0], row, row - 1, reach);
-            if (z == 0)
+    int64_t b = other->row_start[other_y], b_end = other->row_start[other_y + 1];
+    for (int64_t a = c->here.row_start[y]; a < c->here.row_start[y + 1]; a++) {
+        run *p = &c->here.runs[a];
+        while (b < b_end && other->runs[b].first + other->runs[b].count + c->reach <= p->first)
+            b++;
+        for (int64_t i = b; i < b_end && other->runs[i].first < p->first + p->count + c->reach;
+             i++) {
+            const run *q = &other->runs[i];
+            if (q->object != p->object)
                 continue;
-            rows_join(out, row_start, labels, size[0], row, row - size[1], reach);
-            if (reach && y > 0)
-                rows_join(out, row_start, labels, size[0], row, row - size[1] - 1, reach);
-            if (reach && y + 1 < size[1])
-                rows_join(out, row_start, labels, size[0], row, row - size[1] + 1, reach);
+            if (p->set < 0)
+                p->set = q->set;
+            else
+                sets_join(c, p->set, q->set);
         }
     }
-    if (!sets_number(out, labels, size))
-        status = rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for the list");
-cleanup:
-    free(row_start);
-    return status;
 }
 
-rvx_status rvx__components_keep_largest(uint8_t *labels, const int64_t size[3], int connectivity,
-                                        const uint8_t *keep_all, int64_t *removed_voxels,
-                                        rvx_error *error)
+/* A run that touches nothing before it begins a set. In the second walk the same runs do. */
+static rvx_status runs_count(rvx_components *c, const uint8_t *labels, int64_t y, rvx_error *error)
 {
-    rvx_components c;
-    int64_t largest[LABELS], removed = 0;
-    rvx_status status = rvx__components_find(&c, labels, size, connectivity, error);
-    if (status != RVX_OK)
-        goto cleanup;
-    for (int label = 0; label < LABELS; label++)
-        largest[label] = -1;
-    for (int64_t i = 0; i < c.count; i++) {
-        int64_t *best = &largest[c.components[i].label];
-        if (*best < 0 || c.components[i].voxels > c.components[*best].voxels)
-            *best = i;
-    }
-    for (int64_t r = 0; r < c.run_count; r++) {
-        uint8_t label = c.components[c.runs[r].component].label;
-        if (c.runs[r].component == largest[label] || (keep_all && keep_all[label]))
+    for (int64_t a = c->here.row_start[y]; a < c->here.row_start[y + 1]; a++) {
+        run *p = &c->here.runs[a];
+        rvx_component here = {.label = labels[y * c->size[0] + p->first],
+                              .voxels = p->count,
+                              .first = (c->depth * c->size[1] + y) * c->size[0] + p->first,
+                              .low = {p->first, y, c->depth},
+                              .high = {p->first + p->count - 1, y, c->depth},
+                              .around = RVX_AROUND_NOTHING};
+        bool fresh = p->set < 0;
+        if (fresh) {
+            if (!c->again && !set_reserve(c))
+                return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for their list");
+            p->set = c->set_count++;
+        }
+        if (c->again)
             continue;
-        memset(labels + c.runs[r].first, 0, (size_t)c.runs[r].count);
-        removed += c.runs[r].count;
+        if (fresh) {
+            c->parent[p->set] = p->set;
+            c->found[p->set] = here;
+        } else {
+            component_merge(&c->found[p->set], &here);
+        }
     }
-    if (removed_voxels)
-        *removed_voxels = removed;
-cleanup:
-    rvx__components_free(&c);
-    return status;
+    return RVX_OK;
+}
+
+/* ---- What touches a component ------------------------------------------------------------------
+ */
+
+static void touch(rvx_component *found, const uint8_t *object, uint8_t own, uint8_t label)
+{
+    if (object[label] == own || found->around == label)
+        return;
+    found->around = found->around == RVX_AROUND_NOTHING ? label : RVX_AROUND_SEVERAL;
+}
+
+/* The labels of one row over the runs of a neighbour row. */
+static void row_around(rvx_components *c, const slice_runs *s, int64_t y, const uint8_t *row)
+{
+    for (int64_t a = s->row_start[y]; a < s->row_start[y + 1]; a++) {
+        const run *p = &s->runs[a];
+        rvx_component *found = &c->found[p->set];
+        for (int64_t x = p->first; x < p->first + p->count; x++)
+            touch(found, c->object, p->object, row[x]);
+    }
+}
+
+static void slice_around(rvx_components *c, const uint8_t *labels)
+{
+    int64_t w = c->size[0];
+    for (int64_t y = 0; y < c->size[1]; y++) {
+        const uint8_t *row = labels + y * w;
+        for (int64_t a = c->here.row_start[y]; a < c->here.row_start[y + 1]; a++) {
+            const run *p = &c->here.runs[a];
+            if (p->first > 0)
+                touch(&c->found[p->set], c->object, p->object, row[p->first - 1]);
+            if (p->first + p->count < w)
+                touch(&c->found[p->set], c->object, p->object, row[p->first + p->count]);
+        }
+        if (y > 0)
+            row_around(c, &c->here, y, row - w);
+        if (y + 1 < c->size[1])
+            row_around(c, &c->here, y, row + w);
+        if (c->depth > 0) {
+            row_around(c, &c->here, y, c->below.labels + y * w);
+            row_around(c, &c->below, y, row);
+        }
+    }
+    memcpy(c->here.labels, labels, (size_t)(w * c->size[1]));
+}
+
+/* ---- Walks -------------------------------------------------------------------------------------
+ */
+
+rvx_status rvx__components_create(rvx_components **components, const int64_t size[2],
+                                  const rvx_components_params *params, rvx_error *error)
+{
+    *components = NULL;
+    if (params->connectivity != 6 && params->connectivity != 26)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "components: connectivity %d; expected 6 or 26",
+                         params->connectivity);
+    if (size[0] < 1 || size[1] < 1)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "components: slices of %lld x %lld voxels",
+                         (long long)size[0], (long long)size[1]);
+    rvx_components *c = calloc(1, sizeof *c);
+    bool complete = c != NULL;
+    if (c) {
+        c->size[0] = size[0];
+        c->size[1] = size[1];
+        c->reach = params->connectivity == 26;
+        c->around = params->around;
+        for (int label = 0; label < 256; label++)
+            c->object[label] = params->object ? params->object[label] : (uint8_t)label;
+        slice_runs *const slices[2] = {&c->below, &c->here};
+        for (int i = 0; i < 2; i++) {
+            slices[i]->row_start = calloc((size_t)size[1] + 1, sizeof *slices[i]->row_start);
+            slices[i]->labels = params->around ? malloc((size_t)(size[0] * size[1])) : NULL;
+            complete = complete && slices[i]->row_start && (!params->around || slices[i]->labels);
+        }
+    }
+    if (!complete) {
+        rvx__components_free(c);
+        return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for two slices");
+    }
+    *components = c;
+    return RVX_OK;
+}
+
+void rvx__components_free(rvx_components *c)
+{
+    if (!c)
+        return;
+    slice_runs *const slices[2] = {&c->below, &c->here};
+    for (int i = 0; i < 2; i++) {
+        free(slices[i]->runs);
+        free(slices[i]->row_start);
+        free(slices[i]->labels);
+    }
+    free(c->parent);
+    free(c->found);
+    free(c->number);
+    free(c);
+}
+
+static rvx_status walk_slice(rvx_components *c, const uint8_t *labels, rvx_error *error)
+{
+    slice_runs before = c->below;
+    c->below = c->here;
+    c->here = before;
+    if (!runs_find(c, labels))
+        return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for the runs of a slice");
+    for (int64_t y = 0; y < c->size[1]; y++) {
+        for (int64_t dy = -c->reach; dy <= c->reach && c->depth > 0; dy++)
+            if (y + dy >= 0 && y + dy < c->size[1])
+                row_touch(c, y, &c->below, y + dy);
+        if (y > 0)
+            row_touch(c, y, &c->here, y - 1);
+        rvx_status status = runs_count(c, labels, y, error);
+        if (status != RVX_OK)
+            return status;
+    }
+    if (c->around && !c->again)
+        slice_around(c, labels);
+    c->depth++;
+    return RVX_OK;
+}
+
+rvx_status rvx__components_slice(rvx_components *c, const uint8_t *labels, rvx_error *error)
+{
+    return walk_slice(c, labels, error);
+}
+
+/* Roots come before what belongs to them, and a root's first run is its component's. */
+rvx_status rvx__components_finish(const rvx_component **list, int64_t *count, rvx_components *c,
+                                  rvx_error *error)
+{
+    c->number = malloc(((size_t)c->set_count + 1) * sizeof *c->number);
+    if (!c->number)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for their numbers");
+    for (int64_t set = 0; set < c->set_count; set++) {
+        int64_t root = root_find(c->parent, set);
+        if (root == set) {
+            c->number[set] = c->count;
+            c->found[c->count++] = c->found[set];
+        } else {
+            c->number[set] = c->number[root];
+            component_merge(&c->found[c->number[root]], &c->found[set]);
+        }
+    }
+    free(c->parent);
+    c->parent = NULL;
+    c->again = true;
+    c->depth = c->set_count = 0;
+    *list = c->found;
+    *count = c->count;
+    return RVX_OK;
+}
+
+rvx_status rvx__components_again(rvx_components *c, const uint8_t *labels, rvx_run_visit visit,
+                                 void *context, rvx_error *error)
+{
+    rvx_status status = walk_slice(c, labels, error);
+    if (status != RVX_OK)
+        return status;
+    for (int64_t y = 0; y < c->size[1]; y++)
+        for (int64_t a = c->here.row_start[y]; a < c->here.row_start[y + 1]; a++) {
+            const run *p = &c->here.runs[a];
+            visit(context, c->number[p->set], y * c->size[0] + p->first, p->count);
+        }
+    return RVX_OK;
 }

@@ -1,46 +1,54 @@
-/* Connected components of label maps. Owns: their numbering and the removal of all but the largest.
- * Invariant: components are numbered by their first voxel in memory order, whatever the threads;
- * memory grows with the number of runs along x, not with the number of voxels.
+/* Connected components of label maps, slice by slice. Owns: their numbering. Invariant: components
+ * are numbered by their first voxel in memory order; memory grows with two slices and with the
+ * number of components, never with the number of voxels.
  *
- * Union-find over runs (He, Chao, Suzuki, "A Run-Based Two-Scan Labeling Algorithm", IEEE TIP
- * 2008). Voxels are connected where they have the same label (not 0) and touch by a face (6) or by
- * a face, edge or corner (26). */
+ * Union-find over runs along x (He, Chao, Suzuki, "A Run-Based Two-Scan Labeling Algorithm", IEEE
+ * TIP 2008). Two walks over the same slices: the first finds the components; the second meets the
+ * same runs in the same order, so their provisional numbers need not be kept. Numbers have 64
+ * bits. */
 #ifndef RVX_SEGMENT_COMPONENTS_H
 #define RVX_SEGMENT_COMPONENTS_H
 
 #include "kernels/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
+enum { RVX_AROUND_NOTHING = -1, RVX_AROUND_SEVERAL = 256 };
+
 typedef struct rvx_component {
-    uint8_t label;
+    uint8_t label; /* of its first voxel */
     int64_t voxels;
     int64_t first;           /* index of its first voxel */
     int64_t low[3], high[3]; /* box along x, y, z, both ends inside */
+    int around; /* the one label that touches it by faces from outside its object, or one of
+                   RVX_AROUND_*; only with params.around */
 } rvx_component;
 
-typedef struct rvx_run {
-    int64_t first, count; /* voxel index and length along x */
-    int64_t component;
-} rvx_run;
+typedef struct rvx_components_params {
+    int connectivity;      /* 6: by faces; 26: by faces, edges and corners */
+    const uint8_t *object; /* 256: voxels belong together where this is equal and not 0; NULL: the
+                              label itself */
+    bool around;           /* find out what touches each component */
+} rvx_components_params;
 
-typedef struct rvx_components {
-    rvx_component *components;
-    int64_t count;
-    rvx_run *runs; /* in memory order */
-    int64_t run_count;
-} rvx_components;
+typedef struct rvx_components rvx_components;
 
-/* labels: size[2] * size[1] * size[0], x fastest. connectivity: 6 or 26. Errors: ARGUMENT, MEMORY.
- * Free in every case. */
-rvx_status rvx__components_find(rvx_components *out, const uint8_t *labels, const int64_t size[3],
-                                int connectivity, rvx_error *error);
-void rvx__components_free(rvx_components *components); /* of a zeroed struct is legal */
+/* size: x, y of every slice. Errors: ARGUMENT, MEMORY. */
+rvx_status rvx__components_create(rvx_components **components, const int64_t size[2],
+                                  const rvx_components_params *params, rvx_error *error);
+void rvx__components_free(rvx_components *components); /* NULL is legal */
 
-/* Sets to 0 every component that is not the largest of its label; of equals the first stays.
- * keep_all: 256 flags of labels left as they are, or NULL. removed_voxels may be NULL. */
-rvx_status rvx__components_keep_largest(uint8_t *labels, const int64_t size[3], int connectivity,
-                                        const uint8_t *keep_all, int64_t *removed_voxels,
-                                        rvx_error *error);
+/* The first walk: the next slice, then the list, which lives as long as the handle. */
+rvx_status rvx__components_slice(rvx_components *components, const uint8_t *labels,
+                                 rvx_error *error);
+rvx_status rvx__components_finish(const rvx_component **list, int64_t *count,
+                                  rvx_components *components, rvx_error *error);
+
+/* The second walk, after finish: the same slices from the first on. `visit` gets each run: index of
+ * its component, offset of its first voxel within the slice, length. */
+typedef void (*rvx_run_visit)(void *context, int64_t component, int64_t offset, int64_t count);
+rvx_status rvx__components_again(rvx_components *components, const uint8_t *labels,
+                                 rvx_run_visit visit, void *context, rvx_error *error);
 
 #endif

@@ -40,33 +40,70 @@ static int64_t flood(int64_t *out, const uint8_t *labels, const int64_t size[3],
     return count;
 }
 
+/* What the second walk says of every voxel, and which components it said so of. */
+typedef struct painting {
+    int64_t *out; /* of the slice at hand: component from 1 */
+    int64_t runs;
+} painting;
+
+static void paint(void *context, int64_t component, int64_t offset, int64_t count)
+{
+    painting *p = context;
+    p->runs++;
+    for (int64_t i = 0; i < count; i++)
+        p->out[offset + i] = component + 1;
+}
+
+/* Counts, boxes, numbers of the voxels, and what touches each component, against the flood. */
 static bool same_as_flood(const uint8_t *labels, const int64_t size[3], int connectivity)
 {
-    int64_t voxels = size[0] * size[1] * size[2], covered = 0;
-    int64_t *truth = malloc((size_t)voxels * sizeof *truth);
-    rvx_components c;
-    int64_t count = flood(truth, labels, size, connectivity);
-    bool same =
-        rvx__components_find(&c, labels, size, connectivity, NULL) == RVX_OK && c.count == count;
-    for (int64_t r = 0; r < c.run_count && same; r++)
-        for (int64_t i = 0; i < c.runs[r].count; i++, covered++)
-            same = same && truth[c.runs[r].first + i] == c.runs[r].component + 1;
-    for (int64_t i = 0; i < voxels && same; i++) {
-        covered -= truth[i] != 0;
-        if (!truth[i])
-            continue;
-        rvx_component *component = &c.components[truth[i] - 1];
-        int64_t at[3] = {i % size[0], i / size[0] % size[1], i / (size[0] * size[1])};
-        component->voxels--;
-        same = component->label == labels[i] && component->first <= i;
-        for (int axis = 0; axis < 3; axis++)
-            same = same && at[axis] >= component->low[axis] && at[axis] <= component->high[axis];
+    int64_t voxels = size[0] * size[1] * size[2], plane = size[0] * size[1], count = 0;
+    int64_t *truth = calloc((size_t)voxels, sizeof *truth);
+    int64_t *painted = calloc((size_t)voxels, sizeof *painted);
+    const rvx_component *list = NULL;
+    const rvx_components_params params = {.connectivity = connectivity, .around = true};
+    rvx_components *c;
+    int64_t expected = flood(truth, labels, size, connectivity);
+    bool same = rvx__components_create(&c, size, &params, NULL) == RVX_OK;
+    for (int64_t z = 0; z < size[2] && same; z++)
+        same = rvx__components_slice(c, labels + z * plane, NULL) == RVX_OK;
+    same = same && rvx__components_finish(&list, &count, c, NULL) == RVX_OK && count == expected;
+    for (int64_t z = 0; z < size[2] && same; z++) {
+        painting p = {.out = painted + z * plane};
+        same = rvx__components_again(c, labels + z * plane, paint, &p, NULL) == RVX_OK;
     }
-    for (int64_t k = 0; k < c.count && same; k++)
-        same = c.components[k].voxels == 0;
-    rvx__components_free(&c);
+    same = same && memcmp(truth, painted, (size_t)voxels * sizeof *truth) == 0;
+    for (int64_t k = 0; k < count && same; k++) {
+        rvx_component own = {.first = -1, .low = {1 << 20, 1 << 20, 1 << 20}};
+        int around = RVX_AROUND_NOTHING;
+        for (int64_t i = 0; i < voxels; i++) {
+            int64_t at[3] = {i % size[0], i / size[0] % size[1], i / plane};
+            const int64_t step[3] = {1, size[0], plane};
+            if (truth[i] != k + 1)
+                continue;
+            own.first = own.first < 0 ? i : own.first;
+            own.voxels++;
+            for (int a = 0; a < 3; a++) {
+                own.low[a] = at[a] < own.low[a] ? at[a] : own.low[a];
+                own.high[a] = at[a] > own.high[a] ? at[a] : own.high[a];
+                for (int side = -1; side <= 1; side += 2) {
+                    if (at[a] + side < 0 || at[a] + side >= size[a])
+                        continue;
+                    int label = labels[i + side * step[a]];
+                    if (label != labels[i] && label != around)
+                        around = around == RVX_AROUND_NOTHING ? label : RVX_AROUND_SEVERAL;
+                }
+            }
+        }
+        const rvx_component *f = &list[k];
+        same = f->voxels == own.voxels && f->first == own.first && f->around == around &&
+               f->label == labels[own.first] && memcmp(f->low, own.low, sizeof own.low) == 0 &&
+               memcmp(f->high, own.high, sizeof own.high) == 0;
+    }
+    rvx__components_free(c);
     free(truth);
-    return same && covered == 0;
+    free(painted);
+    return same;
 }
 
 static void test_random(void)
@@ -95,33 +132,38 @@ static void test_random(void)
     }
 }
 
-static void test_keep_largest(void)
+/* Labels can be taken together, or left out. */
+static void test_objects(void)
 {
-    const int64_t size[3] = {9, 1, 2};
-    const uint8_t before[18] = {1, 1, 0, 1, 2, 0, 2, 0, 3, /**/ 0, 1, 0, 1, 0, 0, 2, 2, 0};
-    const uint8_t six[18] = {1, 1, 0, 0, 0, 0, 2, 0, 3, /**/ 0, 1, 0, 0, 0, 0, 2, 2, 0};
-    const uint8_t some[18] = {1, 1, 0, 1, 0, 0, 2, 0, 3, /**/ 0, 1, 0, 1, 0, 0, 2, 2, 0};
-    uint8_t labels[18], keep[256] = {[1] = 1};
-    int64_t removed = 0;
-    memcpy(labels, before, sizeof labels);
-    TAP_OK(rvx__components_keep_largest(labels, size, 6, NULL, &removed, NULL) == RVX_OK);
-    TAP_OK(memcmp(labels, six, sizeof six) == 0 && removed == 3);
-    memcpy(labels, before, sizeof labels);
-    TAP_OK(rvx__components_keep_largest(labels, size, 6, keep, &removed, NULL) == RVX_OK);
-    TAP_OK(memcmp(labels, some, sizeof some) == 0 && removed == 1);
-    uint8_t ties[5] = {1, 0, 1, 0, 1};
-    TAP_OK(rvx__components_keep_largest(ties, (int64_t[]){5, 1, 1}, 26, NULL, NULL, NULL) ==
-           RVX_OK);
-    TAP_OK(ties[0] == 1 && ties[2] == 0 && ties[4] == 0);
+    const int64_t size[2] = {7, 1};
+    const uint8_t labels[7] = {1, 2, 0, 2, 3, 3, 1}, object[256] = {[1] = 1, [2] = 1, [0] = 2};
+    const rvx_components_params params = {.connectivity = 6, .object = object, .around = true};
+    const rvx_component *list;
+    rvx_components *c;
+    int64_t count;
+    TAP_OK(rvx__components_create(&c, size, &params, NULL) == RVX_OK);
+    TAP_OK(rvx__components_slice(c, labels, NULL) == RVX_OK);
+    TAP_OK(rvx__components_finish(&list, &count, c, NULL) == RVX_OK && count == 4);
+    TAP_OK(list[0].voxels == 2 && list[1].label == 0 && list[2].voxels == 1 && list[3].first == 6);
+    TAP_OK(list[1].around == 2 && list[2].around == RVX_AROUND_SEVERAL && list[3].around == 3);
+    rvx__components_free(c);
+}
+
+static void test_refusals(void)
+{
     rvx_error error = {0};
-    TAP_OK(rvx__components_keep_largest(labels, size, 18, NULL, NULL, &error) ==
-           RVX_ERROR_ARGUMENT);
-    TAP_OK(strstr(error.message, "connectivity 18") != NULL);
+    rvx_components *c;
+    const rvx_components_params eighteen = {.connectivity = 18}, six = {.connectivity = 6};
+    TAP_OK(rvx__components_create(&c, (int64_t[]){4, 4}, &eighteen, &error) == RVX_ERROR_ARGUMENT);
+    TAP_OK(strstr(error.message, "connectivity 18") != NULL && !c);
+    TAP_OK(rvx__components_create(&c, (int64_t[]){0, 4}, &six, &error) == RVX_ERROR_ARGUMENT);
+    rvx__components_free(NULL);
 }
 
 int main(void)
 {
     test_random();
-    test_keep_largest();
+    test_objects();
+    test_refusals();
     return tap_done();
 }
