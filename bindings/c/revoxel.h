@@ -85,7 +85,7 @@ RVX_API void rvx_string_free(char *text); /* NULL is legal */
 typedef struct rvx_progress {
     size_t struct_bytes;
     const char *phase;        /* "load", "train", "validate", "predict", "synth", "evaluate",
-                               "repair" */
+                               "repair", "mesh" */
     const char *item;         /* case or file at hand; may be NULL */
     int64_t done, total;      /* steps, tiles or cases of this phase */
     double loss;              /* training: moving average; else NaN */
@@ -144,6 +144,23 @@ typedef struct rvx_convert_options {
  * the type cannot hold is refused. */
 RVX_API rvx_status rvx_convert(const char *in, const char *out, const rvx_convert_options *options,
                                rvx_error *error);
+
+typedef struct rvx_mesh_options {
+    size_t struct_bytes;
+    const char *format;  /* "stl" (binary) or "obj"; NULL: stl */
+    const char *dataset; /* a dataset.json: names of the classes, and regions; NULL: the names that
+                            the label map itself has, else "label N" */
+    int smoothing;       /* passes of a small blur that places the surface between voxels, 1 to 16;
+                            0: 2; negative: none, half-way */
+    rvx_progress_callback progress; /* phase "mesh" */
+    void *context;
+} rvx_mesh_options;
+
+/* Surfaces of a label map: OUT/NAME_<class>.stl for every class that occurs, closed, manifold,
+ * normals outwards, in LPS mm. Which voxels lie inside is never changed by smoothing. `table`
+ * receives triangles, area and volume of each. Memory: a few slices. */
+RVX_API rvx_status rvx_mesh(char **table, const char *labels, const char *out,
+                            const rvx_mesh_options *options, rvx_error *error);
 
 /* ---- networks and plans ---- */
 
