@@ -1,6 +1,9 @@
 /* rvx_evaluate: see revoxel.h. */
 #include "engine/segment/evaluate.h"
+#include "bindings/c/model_set.h"
 #include "bindings/c/repairs.h"
+#include "engine/segment/report.h"
+#include "engine/segment/spread.h"
 
 #include <math.h>
 
@@ -29,6 +32,7 @@ rvx_status rvx_evaluate(char **table, const char *predictions, const char *refer
     rvx_repairs repairs = {0};
     rvx_text text = {0};
     rvx_status status;
+    int folds = 0;
     if (table)
         *table = NULL;
     RVX_TRY(rvx__facade_required(predictions, "predictions", error));
@@ -40,17 +44,33 @@ rvx_status rvx_evaluate(char **table, const char *predictions, const char *refer
                            options.tolerance_mm);
         goto cleanup;
     }
+    if (options.resamples < 0 || options.resamples > RVX_RESAMPLES_MAX) {
+        status = rvx__fail(error, RVX_ERROR_ARGUMENT, "resamples expected 0 to %d, found %d",
+                           RVX_RESAMPLES_MAX, options.resamples);
+        goto cleanup;
+    }
+    RVX_TRY(rvx__folds_read(&folds, NULL, predictions, error));
     evaluate_state state = {.options = &options, .started = rvx__facade_seconds()};
     rvx_evaluate_params params = {.tolerance_mm = options.tolerance_mm,
                                   .threads = rvx__facade_thread_count(options.threads),
                                   .repairs = options.repair ? &repairs : NULL,
                                   .progress = evaluate_progress,
                                   .context = &state};
-    RVX_TRY(rvx__evaluate(&evaluation, predictions, references, &params, error));
+    RVX_TRY(folds > 0
+                ? rvx__evaluate_folds(&evaluation, predictions, folds, references, &params, error)
+                : rvx__evaluate(&evaluation, predictions, references, &params, error));
+    evaluation.resamples = options.resamples;
+    evaluation.seed = options.seed;
     rvx__facade_repairs_tell(&repairs, options.progress, options.context);
     RVX_TRY(rvx__repairs_check(&repairs, error));
     if (options.out)
         RVX_TRY(rvx__evaluation_write(&evaluation, options.out, error));
+    if (options.csv)
+        RVX_TRY(rvx__evaluation_csv(&evaluation, options.csv, error));
+    if (options.html) {
+        const rvx_report_request report = {.title = predictions, .evaluation = &evaluation};
+        RVX_TRY(rvx__report_write(options.html, &report, error));
+    }
     if (table) {
         rvx__evaluation_table(&text, &evaluation);
         status = rvx__facade_text(table, &text, status, error);

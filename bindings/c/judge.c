@@ -1,10 +1,12 @@
 /* What a training run ends with: its validation cases segmented with the best parameters into
- * RUN/validation/CASE + ending, and judged in RUN/validation.json. Cases are those of the dataset,
- * wherever dataset.json says their files are. */
+ * RUN/validation/CASE + ending, and judged in RUN/validation.json; the post-processing that helps
+ * them in RUN/postprocessing.json. Cases are those of the dataset, wherever dataset.json says their
+ * files are. */
 #include "bindings/c/model_file.h"
 
 #include "engine/run/cases.h"
 #include "engine/segment/evaluate.h"
+#include "engine/segment/postprocess.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@ typedef struct judging {
     rvx_model_file model;
     rvx_names names; /* of the validation cases */
     rvx_evaluation evaluation;
+    rvx_postprocess_choice choice;
     int64_t done, overflow; /* overflow: of the training */
 } judging;
 
@@ -67,6 +70,7 @@ static rvx_status judge_case(judging *j, const char *folder, int threads, rvx_er
         rvx__predictor_write(j->model.predictor, plan, one, folder, false, poll_tiles, j, error));
     RVX_TRY(rvx__predictor_path(path, plan, name, folder, NULL, error));
     RVX_TRY(rvx__evaluation_add(&j->evaluation, name, path, files->labels, threads, error));
+    status = rvx__postprocess_choice_add(&j->choice, path, files->labels, error);
 cleanup:
     rvx__case_reader_close(one);
     return status;
@@ -79,6 +83,7 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
     rvx_status status = RVX_OK;
     judging j = {.dataset = dataset, .options = options, .overflow = overflow};
     char folder[RVX_PATH_BYTES], labels[RVX_PATH_BYTES], json[RVX_PATH_BYTES];
+    char rules[RVX_PATH_BYTES];
     const int threads = rvx__facade_thread_count(options->threads);
     const rvx_predictor_options predictor = {.threads = threads,
                                              .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
@@ -93,6 +98,7 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
     RVX_TRY(rvx__path_join(json, run, "validation.json", error));
     RVX_TRY(rvx__class_list_load(&j.evaluation.list, labels, error));
     j.evaluation.repairs = dataset->repairs;
+    RVX_TRY(rvx__postprocess_choice_create(&j.choice, &j.evaluation.list, error));
     RVX_TRY(rvx__directory_create(folder, error));
     while (j.done < j.names.count) {
         RVX_TRY(judge_case(&j, folder, threads, error));
@@ -100,8 +106,11 @@ rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,
         if (poll_tiles(&j, 0, 1) && j.done < j.names.count)
             RVX_TRY(rvx__fail(error, RVX_CANCELLED, "cancelled"));
     }
+    RVX_TRY(rvx__path_join(rules, run, RVX_POSTPROCESS_FILE, error));
+    RVX_TRY(rvx__postprocess_choice_write(&j.choice, rules, error));
     RVX_TRY(rvx__evaluation_write(&j.evaluation, json, error));
 cleanup:
+    rvx__postprocess_choice_free(&j.choice);
     rvx__model_file_close(&j.model);
     rvx__evaluation_free(&j.evaluation);
     rvx__names_free(&j.names);

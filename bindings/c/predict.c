@@ -1,5 +1,5 @@
 /* rvx_predict: files in, label maps out. */
-#include "bindings/c/model_file.h"
+#include "bindings/c/model_set.h"
 #include "bindings/c/repairs.h"
 
 #include "engine/run/cases.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct prediction {
-    rvx_model_file model;
+    rvx_model_set models;
     rvx_predict_options options;
     rvx_names identifiers; /* cases, each with the path of its first channel */
     char **first_paths;
@@ -25,7 +25,8 @@ static int poll_tiles(void *context, double done, double total)
     prediction *p = context;
     const char *name = p->done < p->identifiers.count ? p->identifiers.names[p->done] : NULL;
     rvx_progress progress = rvx__facade_phase("predict", name, p->done, p->identifiers.count);
-    progress.overflow = rvx__predictor_overflow(p->model.predictor);
+    for (int i = 0; i < p->models.count; i++)
+        progress.overflow += rvx__predictor_overflow(p->models.files[i].predictor);
     if (!rvx__facade_repairs_tell(&p->repairs, p->options.progress, p->options.context))
         return 1;
     double fraction = ((double)p->done + done / total) / (double)p->identifiers.count;
@@ -84,12 +85,12 @@ static bool ends_with_channel(const char *name, int64_t stem, const char *suffix
 static rvx_status check_channels(const prediction *p, const char *first, rvx_error *error)
 {
     char beyond[RVX_PATH_BYTES];
-    int channels = p->model.config.in_channels;
+    int channels = p->models.files[0].config.in_channels;
     rvx_status status = rvx__facade_channel_path(beyond, first, channels, error);
     if (status == RVX_OK && rvx__path_exists(beyond))
         status =
             rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: is there, but the model has %d channel%s: %s",
-                      beyond, channels, channels == 1 ? "" : "s", p->model.path);
+                      beyond, channels, channels == 1 ? "" : "s", p->models.files[0].path);
     return status;
 }
 
@@ -107,10 +108,10 @@ static rvx_status add_dicom(prediction *p, const char *path, rvx_error *error)
     if (stem == 1 && path[start] == '.')
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "%s: the folder's name becomes the case's: give it by its name", path);
-    if (p->model.config.in_channels > 1)
+    if (p->models.files[0].config.in_channels > 1)
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
                          "%s: a DICOM series has one channel, the model has %d", path,
-                         p->model.config.in_channels);
+                         p->models.files[0].config.in_channels);
     return add_case(p, path + start, stem, path, error);
 }
 
@@ -130,12 +131,12 @@ static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
         rvx_status status = check_channels(p, path, error);
         if (status != RVX_OK)
             return status;
-    } else if (p->model.config.in_channels > 1)
+    } else if (p->models.files[0].config.in_channels > 1)
         return rvx__fail(
             error, RVX_ERROR_ARGUMENT,
             "%s: the model has %d channels: name the file CASE_0000, its other channels "
             "stand beside it as CASE_0001, ...",
-            path, p->model.config.in_channels);
+            path, p->models.files[0].config.in_channels);
     return add_case(p, name, stem, path, error);
 }
 
@@ -182,24 +183,26 @@ rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first,
 static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    rvx_case_reader *one = NULL;
     char paths[RVX_CHANNELS_MAX][RVX_PATH_BYTES];
     const char *images[RVX_CHANNELS_MAX];
-    rvx_channel_recipe channels[RVX_CHANNELS_MAX];
-    rvx_case_recipe recipe;
-    rvx__case_recipe_make(&recipe, channels, &p->model.recipe);
-    recipe.repairs = p->options.repair ? &p->repairs : NULL;
-    for (int c = 0; c < recipe.channel_count; c++) {
+    int64_t voxels = 0;
+    const rvx_ensemble_job job = {.members = p->models.members,
+                                  .count = p->models.count,
+                                  .name = p->identifiers.names[p->done],
+                                  .images = images,
+                                  .folder = out,
+                                  .probabilities = p->options.probabilities != 0,
+                                  .rules = &p->models.rules,
+                                  .repairs = p->options.repair ? &p->repairs : NULL,
+                                  .poll = poll_tiles,
+                                  .poll_context = p};
+    for (int c = 0; c < p->models.files[0].config.in_channels; c++) {
         RVX_TRY(rvx__facade_channel_path(paths[c], p->first_paths[p->done], c, error));
         images[c] = paths[c];
     }
-    RVX_TRY(
-        rvx__case_reader_open(&one, p->identifiers.names[p->done], images, NULL, &recipe, error));
-    RVX_TRY(rvx__predictor_write(p->model.predictor, &p->model.recipe, one, out,
-                                 p->options.probabilities != 0, poll_tiles, p, error));
-    p->voxels += (double)rvx__shape_voxels(rvx__case_reader_shape(one));
+    RVX_TRY(rvx__ensemble_write(&voxels, &job, error));
+    p->voxels += (double)voxels * p->models.count;
 cleanup:
-    rvx__case_reader_close(one);
     return status;
 }
 
@@ -214,7 +217,7 @@ static rvx_status format_apply(prediction *p, rvx_error *error)
     if (strlen(format) >= RVX_NAME_BYTES || rvx__volume_stem_bytes(name) != 1)
         return rvx__fail(error, RVX_ERROR_ARGUMENT, "format '%.40s': expected %s or .seg.nrrd",
                          format, RVX_VOLUME_SUFFIXES);
-    memcpy(p->model.recipe.file_ending, format, strlen(format) + 1);
+    memcpy(p->models.files[0].recipe.file_ending, format, strlen(format) + 1);
     return RVX_OK;
 }
 
@@ -243,7 +246,7 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
                                      .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
                                      .tf32 = p.options.tf32 != 0,
                                      .device = device};
-    RVX_TRY(rvx__model_file_open(&p.model, run, p.options.use_latest != 0, &options, error));
+    RVX_TRY(rvx__model_set_open(&p.models, run, &p.options, &options, error));
     RVX_TRY(format_apply(&p, error));
     for (int64_t i = 0; i < image_count; i++)
         RVX_TRY(rvx__path_is_directory(images[i]) ? add_folder(&p, images[i], error)
@@ -260,7 +263,7 @@ rvx_status rvx_predict(const char *run, const char *const *images, int64_t image
     status = rvx__facade_repairs_write(&p.repairs, out, error);
 cleanup:
     rvx__repairs_free(&p.repairs);
-    rvx__model_file_close(&p.model);
+    rvx__model_set_close(&p.models);
     for (int64_t i = 0; i < p.identifiers.count; i++)
         free(p.first_paths[i]);
     free(p.first_paths);

@@ -148,17 +148,15 @@ RVX_API rvx_status rvx_convert(const char *in, const char *out, const rvx_conver
 typedef struct rvx_mesh_options {
     size_t struct_bytes;
     const char *format;  /* "stl" (binary) or "obj"; NULL: stl */
-    const char *dataset; /* a dataset.json: names of the classes, and regions; NULL: the names that
-                            the label map itself has, else "label N" */
-    int smoothing;       /* passes of a small blur that places the surface between voxels, 1 to 16;
-                            0: 2; negative: none, half-way */
+    const char *dataset; /* a dataset.json: names and regions; NULL: the label map's own */
+    int smoothing;       /* passes of a blur that places vertices, 1 to 16; 0: 2; negative: none */
     rvx_progress_callback progress; /* phase "mesh" */
     void *context;
 } rvx_mesh_options;
 
 /* Surfaces of a label map: OUT/NAME_<class>.stl for every class that occurs, closed, manifold,
- * normals outwards, in LPS mm. Which voxels lie inside is never changed by smoothing. `table`
- * receives triangles, area and volume of each. Memory: a few slices. */
+ * normals outwards, in LPS mm. `table` receives triangles, area and volume. Memory: a few slices.
+ */
 RVX_API rvx_status rvx_mesh(char **table, const char *labels, const char *out,
                             const rvx_mesh_options *options, rvx_error *error);
 
@@ -331,9 +329,16 @@ typedef struct rvx_train_options {
 
 /* Trains on `dataset` (nnU-Net raw layout) and writes into the folder `run`: plan.json,
  * metrics.jsonl, timing.json, TensorBoard events, latest.safetensors, best.safetensors, and with
- * validation cases validation/ and validation.json. */
+ * validation cases validation/, validation.json and postprocessing.json. */
 RVX_API rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *options,
                              rvx_error *error);
+
+/* Cross-validation: trains every fold of the plan into FOLDER/fold_1, ... as rvx_train does, with
+ * one cache of cases (options->cache, else FOLDER/preprocessed); `resume` leaves finished folds
+ * alone. Then FOLDER/validation.json, every case judged by the network that has not seen it,
+ * postprocessing.json and report.html. settings->fold is 0: the plan says how many there are. */
+RVX_API rvx_status rvx_train_folds(const char *dataset, const char *folder,
+                                   const rvx_train_options *options, rvx_error *error);
 
 /* ---- segmenting files ---- */
 
@@ -350,12 +355,23 @@ typedef struct rvx_predict_options {
     void *context;
     const char *device, *device_library; /* see Devices above */
     int repair;                          /* see Repairs above */
-    const char *format; /* ending of what is written, ".nrrd"; NULL: the dataset's */
-    int tf32;           /* see rvx_train_options */
+    const char *format;      /* ending of what is written, ".nrrd"; NULL: the dataset's */
+    int tf32;                /* see rvx_train_options */
+    const char *const *also; /* further run folders or model files: classes get the mean of the
+                                softmax of all; they agree on labels and channels */
+    int also_count;
+    const char *postprocessing; /* rules (docs/postprocessing.md); NULL: postprocessing.json of
+                                   `run`, if there */
+    int no_postprocessing;      /* leave the rules of `run` aside */
+    double smallest_object_mm3; /* also remove objects below this, of every class; 0: none */
+    double fill_holes_mm3;      /* also fill holes up to this, in every class; 0: none */
 } rvx_predict_options;
 
 /* Segments images (files, CASE_0000.nii.gz with its other channels beside it, or folders of such)
- * into out/CASE.nii.gz on exactly the input's grid. `run`: a run folder or a model file. */
+ * into out/CASE.nii.gz on exactly the input's grid. `run`: a run folder, a
+ * model file, or the folder of a cross-validation, whose folds then vote as with `also`. Several
+ * networks work one after the other: memory is that of one, and 4 bytes a voxel and class are
+ * needed on disk in `out` while they do. */
 RVX_API rvx_status rvx_predict(const char *run, const char *const *images, int64_t image_count,
                                const char *out, const rvx_predict_options *options,
                                rvx_error *error);
@@ -369,10 +385,16 @@ typedef struct rvx_evaluate_options {
     int threads;
     rvx_progress_callback progress;
     void *context;
-    int repair; /* see Repairs above */
+    int repair;       /* see Repairs above */
+    const char *csv;  /* one row a case and class; NULL: none */
+    const char *html; /* a report, without pictures; NULL: none */
+    int resamples;    /* of the bootstrap; 0: 2000 */
+    uint64_t seed;    /* of the bootstrap */
 } rvx_evaluate_options;
 
-/* Compares label maps of equal name; `table` receives a table for the screen. */
+/* Compares label maps of equal name; `table` receives a table for the screen, with standard
+ * deviations and bootstrap intervals (docs/metrics.md). `predictions`: a folder, or that of a
+ * cross-validation: every case is taken from the fold that validated it. */
 RVX_API rvx_status rvx_evaluate(char **table, const char *predictions, const char *references,
                                 const rvx_evaluate_options *options, rvx_error *error);
 

@@ -1,25 +1,14 @@
 /* rvx_train: plan, train, and in the end segment and judge the validation cases. */
-#include "bindings/c/repairs.h"
+#include "bindings/c/training.h"
 
-#include "engine/run/choice.h"
-#include "engine/run/train.h"
 #include "models/models.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct training {
-    rvx_train_options options;
-    rvx_recipe recipe;
-    const rvx_model *model;
-    rvx_dataset *dataset;
-    rvx_repairs repairs;
-    int64_t overflow;
-} training;
-
 static int poll_training(void *context, const rvx_train_status *s)
 {
-    training *t = context;
+    rvx_training *t = context;
     rvx_progress progress = rvx__facade_phase(s->phase, s->item, s->done, s->total);
     progress.loss = s->loss;
     progress.learning_rate = s->learning_rate;
@@ -35,7 +24,7 @@ static int poll_training(void *context, const rvx_train_status *s)
 
 /* In order: the plan given; that of the run to be resumed; a new one for the dataset. Settings must
  * not contradict a plan that is there. */
-static rvx_status find_plan(training *t, const char *dataset, const char *run, rvx_error *error)
+static rvx_status find_plan(rvx_training *t, const char *dataset, const char *run, rvx_error *error)
 {
     rvx_status status;
     char in_run[RVX_PATH_BYTES];
@@ -60,7 +49,7 @@ cleanup:
 }
 
 /* The recipe's channels and classes against those of the dataset. */
-static rvx_status check_dataset(const training *t, rvx_error *error)
+static rvx_status check_dataset(const rvx_training *t, rvx_error *error)
 {
     const rvx_dataset *d = t->dataset;
     if (t->recipe.network.in_channels != d->channel_count)
@@ -88,54 +77,76 @@ static rvx_status check_dataset(const training *t, rvx_error *error)
     return RVX_OK;
 }
 
-rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *given,
-                     rvx_error *error)
+rvx_status rvx__training_open(rvx_training *t, const char *dataset, const char *folder,
+                              const rvx_train_options *given, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    training t = {0};
-    rvx_device *device = NULL;
-    rvx_choices *choices = NULL;
-    int64_t workspace = 0;
-    RVX_TRY(rvx__facade_options(&t.options, sizeof t.options, given, "rvx_train_options", error));
+    RVX_TRY(rvx__facade_options(&t->options, sizeof t->options, given, "rvx_train_options", error));
     RVX_TRY(rvx__facade_required(dataset, "dataset", error));
-    RVX_TRY(rvx__facade_required(run, "run", error));
-    RVX_TRY(rvx__facade_threads(t.options.threads, error));
-    RVX_TRY(rvx__device_open(&device, t.options.device, t.options.device_library, error));
-    RVX_TRY(rvx__facade_tf32(t.options.tf32, device, error));
-    RVX_TRY(rvx__facade_choices(&choices, device, t.options.implementation, error));
-    RVX_TRY(rvx__facade_workspace(&workspace, t.options.implementation, error));
-    RVX_TRY(rvx__dataset_open(&t.dataset, dataset, error));
-    t.dataset->repairs = t.options.repair ? &t.repairs : NULL;
-    RVX_TRY(find_plan(&t, dataset, run, error));
-    RVX_TRY(rvx__facade_segmenter(&t.model, t.recipe.network.name, error));
-    RVX_TRY(check_dataset(&t, error));
-    int threads = t.options.threads ? t.options.threads : (int)t.recipe.training.threads;
-    rvx_train_job job = {.recipe = &t.recipe,
-                         .model = t.model,
-                         .dataset = t.dataset,
+    RVX_TRY(rvx__facade_required(folder, "run", error));
+    RVX_TRY(rvx__facade_threads(t->options.threads, error));
+    RVX_TRY(rvx__device_open(&t->device, t->options.device, t->options.device_library, error));
+    RVX_TRY(rvx__facade_tf32(t->options.tf32, t->device, error));
+    RVX_TRY(rvx__facade_choices(&t->choices, t->device, t->options.implementation, error));
+    RVX_TRY(rvx__facade_workspace(&t->workspace_bytes, t->options.implementation, error));
+    RVX_TRY(rvx__dataset_open(&t->dataset, dataset, error));
+    t->dataset->repairs = t->options.repair ? &t->repairs : NULL;
+    RVX_TRY(find_plan(t, dataset, folder, error));
+    RVX_TRY(rvx__facade_segmenter(&t->model, t->recipe.network.name, error));
+    status = check_dataset(t, error);
+cleanup:
+    return status;
+}
+
+rvx_status rvx__training_run(rvx_training *t, const char *run, rvx_error *error)
+{
+    rvx_status status;
+    rvx_device *device = t->device;
+    int threads = t->options.threads ? t->options.threads : (int)t->recipe.training.threads;
+    rvx_train_job job = {.recipe = &t->recipe,
+                         .model = t->model,
+                         .dataset = t->dataset,
                          .run = run,
-                         .cache = t.options.cache,
-                         .resume = t.options.resume != 0,
+                         .cache = t->options.cache,
+                         .resume = t->options.resume != 0,
                          .threads = rvx__facade_thread_count(threads),
                          .isa = device ? RVX_ISA_CUDA : rvx__isa_detect(),
                          .device = device,
-                         .workspace_bytes = device ? workspace : 0,
-                         .tf32 = t.options.tf32 != 0,
+                         .workspace_bytes = device ? t->workspace_bytes : 0,
+                         .tf32 = t->options.tf32 != 0,
                          .poll = poll_training,
-                         .context = &t};
-    rvx__facade_model_config(&job.config, &t.recipe);
+                         .context = t};
+    rvx_choices *choices = device ? device->choices : NULL;
+    rvx__facade_model_config(&job.config, &t->recipe);
     RVX_TRY(rvx__train(&job, error));
     if (device)
         device->choices = NULL; /* segments as rvx_predict does */
-    if (!t.options.no_validation_output)
-        RVX_TRY(rvx__facade_judge(t.dataset, run, &t.options, device, t.overflow, error));
-    rvx__facade_repairs_tell(&t.repairs, t.options.progress, t.options.context);
-    status = rvx__facade_repairs_write(&t.repairs, run, error);
+    if (!t->options.no_validation_output)
+        RVX_TRY(rvx__facade_judge(t->dataset, run, &t->options, device, t->overflow, error));
+    rvx__facade_repairs_tell(&t->repairs, t->options.progress, t->options.context);
+    status = rvx__facade_repairs_write(&t->repairs, run, error);
 cleanup:
-    rvx__repairs_free(&t.repairs);
-    rvx__recipe_free(&t.recipe);
-    rvx__dataset_free(t.dataset);
-    rvx__choices_close(choices);
-    rvx__device_close(device);
+    if (device)
+        device->choices = choices;
+    return status;
+}
+
+void rvx__training_close(rvx_training *t)
+{
+    rvx__repairs_free(&t->repairs);
+    rvx__recipe_free(&t->recipe);
+    rvx__dataset_free(t->dataset);
+    rvx__choices_close(t->choices);
+    rvx__device_close(t->device);
+}
+
+rvx_status rvx_train(const char *dataset, const char *run, const rvx_train_options *given,
+                     rvx_error *error)
+{
+    rvx_training t = {0};
+    rvx_status status = rvx__training_open(&t, dataset, run, given, error);
+    if (status == RVX_OK)
+        status = rvx__training_run(&t, run, error);
+    rvx__training_close(&t);
     return status;
 }

@@ -28,7 +28,8 @@ typedef struct rvx_cli_list {
 } rvx_cli_list;
 
 /* One option; a table ends with a NULL name. `word` may stand instead of a number: it gives
- * word_value (all three components of a size). */
+ * word_value (all three components of a size). Of several words, "none|all", the next gives one
+ * less. */
 typedef struct rvx_cli_option {
     const char *name;  /* "--size" */
     const char *value; /* "XxYxZ" for the help; NULL for flags */

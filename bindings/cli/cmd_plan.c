@@ -112,6 +112,9 @@ static int plan_dataset(const plan_options *options, const char *dataset,
     rvx_memory_options memory = RVX_OPTIONS(rvx_memory_options);
     rvx_error error;
     char *plan = NULL, *table = NULL;
+    if (options->plan.fold == RVX_CLI_FOLD_EACH)
+        return rvx__cli_usage_error("plan", "--fold all: a plan names one fold; 'revoxel train "
+                                            "--fold all' takes it through all of them");
     rvx__cli_plan_settings(&settings, &options->plan);
     settings.out = options->out;
     settings.threads = (int)options->threads;

@@ -52,6 +52,9 @@ static int run(int count, char **arguments)
     rvx_error error;
     rvx__cli_plan_settings(&settings, &options.plan);
     settings.threads = (int)options.threads;
+    bool folds = options.plan.fold == RVX_CLI_FOLD_EACH;
+    if (folds)
+        settings.fold = 0;
     train.settings = &settings;
     train.plan = options.plan_file;
     train.repair = options.repair;
@@ -67,7 +70,8 @@ static int run(int count, char **arguments)
     train.progress = rvx__cli_progress;
     train.context = &progress;
     rvx__cli_progress_start(&progress, options.quiet);
-    rvx_status status = rvx_train(arguments[0], options.out, &train, &error);
+    rvx_status status = folds ? rvx_train_folds(arguments[0], options.out, &train, &error)
+                              : rvx_train(arguments[0], options.out, &train, &error);
     rvx__cli_progress_end(&progress);
     return rvx__cli_finish(status, &error, NULL);
 }
@@ -78,8 +82,11 @@ const rvx_cli_verb rvx__cli_train = {
     .usage = "DATASET --out RUN [options]",
     .details = "Trains on DATASET (nnU-Net raw layout) and writes into the folder RUN: plan.json, "
                "metrics.jsonl,\nTensorBoard events, best.safetensors and latest.safetensors, and "
-               "the validation cases segmented\nand judged (validation/, validation.json). "
-               "Stopped, it goes on with --resume.",
+               "the validation cases segmented\nand judged (validation/, validation.json), with "
+               "the post-processing that "
+               "helps them\n(postprocessing.json, which predict applies). With --fold all RUN "
+               "holds a run for every fold\nand what they say together. Stopped, it goes on with "
+               "--resume.",
     .example = "revoxel train Dataset001_TrusGland --model unet3d --out run",
     .options = options_table,
     .arguments_min = 1,

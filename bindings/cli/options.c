@@ -105,13 +105,27 @@ static int read_integers(int64_t *out, const char *text, char separator, int cou
     return 0;
 }
 
+/* Which of the words between '|' the text is; -1: none. */
+static int word_index(const char *words, const char *text)
+{
+    size_t bytes = strlen(text);
+    for (int index = 0; words; index++) {
+        size_t length = strcspn(words, "|");
+        if (length == bytes && strncmp(words, text, bytes) == 0)
+            return index;
+        words = words[length] ? words + length + 1 : NULL;
+    }
+    return -1;
+}
+
 static bool read_value(void *field, const rvx_cli_option *option, const char *text)
 {
     int64_t *integers = field;
     rvx_cli_list *list = field;
-    if (option->word && strcmp(text, option->word) == 0) {
+    int word = word_index(option->word, text);
+    if (word >= 0) {
         for (int i = 0; i < (option->kind == RVX_CLI_SIZE ? 3 : 1); i++)
-            integers[i] = option->word_value;
+            integers[i] = option->word_value - word;
         return true;
     }
     switch (option->kind) {

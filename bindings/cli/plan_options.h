@@ -12,6 +12,8 @@ typedef struct rvx_cli_plan {
     double minutes;
 } rvx_cli_plan;
 
+enum { RVX_CLI_FOLD_EACH = -2 }; /* what --fold all gives */
+
 /* The settings borrow from `plan`. */
 void rvx__cli_plan_settings(rvx_plan_settings *settings, const rvx_cli_plan *plan);
 

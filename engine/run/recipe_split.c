@@ -1,5 +1,5 @@
 /* Who trains and who validates: see recipe.h. */
-#include "engine/run/recipe.h"
+#include "engine/run/folds.h"
 #include "kernels/random.h"
 
 #include <stdlib.h>
@@ -168,5 +168,25 @@ cleanup:
         rvx__names_free(train);
         rvx__names_free(validation);
     }
+    return status;
+}
+
+rvx_status rvx__recipe_fold_count(int64_t *count, const rvx_recipe *recipe, const char *splits_path,
+                                  rvx_error *error)
+{
+    json_t *root = NULL;
+    rvx_status status = RVX_OK;
+    *count = recipe->fold.count;
+    if (recipe->fold.listed)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "the plan lists its cases in 'fold.train' and 'fold.validation', which is "
+                         "one split: a cross-validation needs folds");
+    if (!splits_path || !rvx__path_exists(splits_path))
+        return RVX_OK;
+    RVX_TRY(rvx__json_load(&root, splits_path, SPLITS_BYTES_MAX, error));
+    rvx_json json = rvx__json_root(root, splits_path);
+    status = rvx__json_array(count, &json, 1, 1000, error);
+cleanup:
+    json_decref(root);
     return status;
 }

@@ -12,6 +12,7 @@ typedef struct rvx_evaluation_case {
     char *prediction_path, *reference_path;
     double spacing[3];          /* mm along x, y, z */
     rvx_class_metrics *metrics; /* one per class */
+    int64_t fold;               /* of a cross-validation, from 1; 0: none */
 } rvx_evaluation_case;
 
 typedef struct rvx_evaluation {
@@ -22,6 +23,8 @@ typedef struct rvx_evaluation {
     char **unmatched; /* prediction files that have no reference: reported, not evaluated */
     int64_t unmatched_count;
     struct rvx_repairs *repairs; /* set before cases are added: see repair.h; NULL: refuse */
+    int64_t resamples;           /* of the bootstrap; 0: RVX_RESAMPLES_DEFAULT (spread.h) */
+    uint64_t seed;               /* of the bootstrap */
 } rvx_evaluation;
 
 typedef struct rvx_evaluate_params {
@@ -48,6 +51,21 @@ rvx_status rvx__evaluate(rvx_evaluation *evaluation, const char *predictions,
  * class list must be set. */
 rvx_status rvx__evaluation_add(rvx_evaluation *evaluation, const char *name,
                                const char *prediction_path, const char *reference_path, int threads,
+                               rvx_error *error);
+/* Moves the cases of `from`, of the same classes, behind those of `to`, which may be zeroed, and
+ * marks them with the fold. */
+rvx_status rvx__evaluation_take(rvx_evaluation *to, rvx_evaluation *from, int64_t fold,
+                                rvx_error *error);
+/* Compares the validation cases of every fold of a cross-validation, FOLDER/fold_K/validation, with
+ * the references. Refuses a reference that no fold has segmented, and one that two have. */
+rvx_status rvx__evaluate_folds(rvx_evaluation *evaluation, const char *folder, int64_t folds,
+                               const char *references, const rvx_evaluate_params *params,
+                               rvx_error *error);
+/* A view of the cases of one fold, which stand together; case_count 0: there is no such fold. Not
+ * to be freed. */
+rvx_evaluation rvx__evaluation_fold(const rvx_evaluation *evaluation, int64_t fold);
+/* One row a case and class. */
+rvx_status rvx__evaluation_csv(const rvx_evaluation *evaluation, const char *path,
                                rvx_error *error);
 void rvx__evaluation_free(rvx_evaluation *evaluation); /* of a zeroed struct is legal */
 

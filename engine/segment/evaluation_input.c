@@ -84,10 +84,13 @@ static rvx_status case_read(rvx_evaluation_case *c, const rvx_json *entry, int64
     rvx_status status = RVX_OK;
     rvx_json classes = rvx__json_member(entry, "classes");
     rvx_json spacing = rvx__json_member(entry, "spacing_mm");
+    rvx_json fold = rvx__json_member(entry, "fold");
     int64_t count = 0;
     RVX_TRY(string_copy(&c->name, entry, "case", error));
     RVX_TRY(string_copy(&c->prediction_path, entry, "prediction", error));
     RVX_TRY(string_copy(&c->reference_path, entry, "reference", error));
+    if (!rvx__json_absent(&fold))
+        RVX_TRY(rvx__json_integer(&c->fold, &fold, 1, 1000, error));
     RVX_TRY(rvx__json_array(&count, &spacing, 3, 3, error));
     for (int64_t axis = 0; axis < 3; axis++) {
         rvx_json element = rvx__json_element(&spacing, axis);

@@ -1,8 +1,9 @@
 /* Means of an evaluation, its JSON and its tables: see evaluate.h. Invariant: a mean leaves
  * undefined (NaN) values out and says how many it used. */
-#include "engine/segment/evaluate.h"
+#include "engine/segment/spread.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +107,8 @@ static json_t *case_json(const rvx_evaluation *e, int64_t index)
     for (int axis = 0; axis < 3; axis++)
         json_array_append_new(spacing, json_real(c->spacing[axis]));
     json_object_set_new(out, "case", json_string(c->name));
+    if (c->fold)
+        json_object_set_new(out, "fold", json_integer(c->fold));
     json_object_set_new(out, "prediction", json_string(c->prediction_path));
     json_object_set_new(out, "reference", json_string(c->reference_path));
     json_object_set_new(out, "spacing_mm", spacing);
@@ -128,7 +131,46 @@ static json_t *case_json(const rvx_evaluation *e, int64_t index)
     return out;
 }
 
-static json_t *class_means_json(const rvx_evaluation *e, int64_t index)
+/* One interval a field, as "sd": {field: number} and "interval": {field: [low, high]}. */
+static void spread_json(json_t *out, const rvx_interval *intervals)
+{
+    json_t *sd = json_object(), *ranges = json_object();
+    for (int field = 0; field < FIELDS; field++) {
+        const char *name = rvx__metrics_fields[field].name;
+        json_t *range = json_array();
+        json_array_append_new(range, number_or_null(intervals[field].low));
+        json_array_append_new(range, number_or_null(intervals[field].high));
+        json_object_set_new(sd, name, number_or_null(intervals[field].sd));
+        json_object_set_new(ranges, name, range);
+    }
+    json_object_set_new(out, "sd", sd);
+    json_object_set_new(out, "interval", ranges);
+}
+
+static json_t *means_json(const rvx_evaluation *e)
+{
+    json_t *mean = json_object();
+    for (int field = 0; field < FIELDS; field++)
+        json_object_set_new(mean, rvx__metrics_fields[field].name,
+                            number_or_null(rvx__evaluation_mean(e, field)));
+    return mean;
+}
+
+static json_t *folds_json(const rvx_evaluation *e)
+{
+    json_t *folds = json_array();
+    rvx_evaluation view;
+    for (int64_t fold = 1; (view = rvx__evaluation_fold(e, fold)).case_count > 0; fold++) {
+        json_t *entry = json_object();
+        json_object_set_new(entry, "fold", json_integer(fold));
+        json_object_set_new(entry, "case_count", json_integer(view.case_count));
+        json_object_set_new(entry, "mean", means_json(&view));
+        json_array_append_new(folds, entry);
+    }
+    return folds;
+}
+
+static json_t *class_means_json(const rvx_evaluation *e, int64_t index, const rvx_spread *spread)
 {
     json_t *out = class_json(&e->list.classes[index]);
     json_t *mean = json_object(), *defined = json_object();
@@ -140,23 +182,35 @@ static json_t *class_means_json(const rvx_evaluation *e, int64_t index)
     }
     json_object_set_new(out, "mean", mean);
     json_object_set_new(out, "defined_cases", defined);
+    spread_json(out, spread->classes + index * FIELDS);
     return out;
 }
 
 json_t *rvx__evaluation_to_json(const rvx_evaluation *evaluation)
 {
+    rvx_spread spread;
+    if (rvx__spread_make(&spread, evaluation, NULL) != RVX_OK) {
+        rvx__spread_free(&spread);
+        return NULL;
+    }
     json_t *root = json_object(), *cases = json_array(), *classes = json_array();
-    json_t *mean = json_object(), *unmatched = json_array();
-    for (int field = 0; field < FIELDS; field++)
-        json_object_set_new(mean, rvx__metrics_fields[field].name,
-                            number_or_null(rvx__evaluation_mean(evaluation, field)));
+    json_t *unmatched = json_array(), *bootstrap = json_object(), *folds = folds_json(evaluation);
     for (int64_t c = 0; c < evaluation->list.count; c++)
-        json_array_append_new(classes, class_means_json(evaluation, c));
+        json_array_append_new(classes, class_means_json(evaluation, c, &spread));
     for (int64_t i = 0; i < evaluation->case_count; i++)
         json_array_append_new(cases, case_json(evaluation, i));
     for (int64_t i = 0; i < evaluation->unmatched_count; i++)
         json_array_append_new(unmatched, json_string(evaluation->unmatched[i]));
-    json_object_set_new(root, "mean", mean);
+    json_object_set_new(bootstrap, "resamples", json_integer(spread.resamples));
+    json_object_set_new(bootstrap, "seed", json_integer((json_int_t)evaluation->seed));
+    json_object_set_new(bootstrap, "confidence", json_real(0.95));
+    json_object_set_new(root, "mean", means_json(evaluation));
+    spread_json(root, spread.all);
+    json_object_set_new(root, "bootstrap", bootstrap);
+    if (json_array_size(folds) > 0)
+        json_object_set(root, "folds", folds);
+    json_decref(folds);
+    rvx__spread_free(&spread);
     json_object_set_new(root, "tolerance_mm", json_real(evaluation->tolerance_mm));
     json_object_set_new(root, "case_count", json_integer(evaluation->case_count));
     json_object_set_new(root, "classes", classes);
@@ -216,6 +270,75 @@ static void header_add(rvx_text *text, const char *first, int width)
     rvx__text_add(text, "\n");
 }
 
+/* Mean, standard deviation and interval of what is most looked at. */
+static void spread_row(rvx_text *text, const char *name, int width, const rvx_interval *intervals,
+                       double (*mean)(const rvx_evaluation *e, int64_t index, int field),
+                       const rvx_evaluation *e, int64_t index)
+{
+    static const table_column shown[] = {{0, 0, 4}, {2, 0, 4}, {3, 0, 2}};
+    rvx__text_format(text, "%-*.*s", width, width, name);
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        const rvx_interval *at = &intervals[shown[i].field];
+        double value = mean(e, index, shown[i].field);
+        char cell[96] = "-";
+        int d = shown[i].digits;
+        if (!isnan(value) && !isnan(at->sd))
+            snprintf(cell, sizeof cell, "%.*f +- %.*f [%.*f, %.*f]", d, value, d, at->sd, d,
+                     at->low, d, at->high);
+        else if (!isnan(value))
+            snprintf(cell, sizeof cell, "%.*f", d, value);
+        rvx__text_format(text, "  %33s", cell);
+    }
+    rvx__text_add(text, "\n");
+}
+
+static double class_mean(const rvx_evaluation *e, int64_t index, int field)
+{
+    return rvx__evaluation_class_mean(e, index, field, NULL);
+}
+
+static double all_mean(const rvx_evaluation *e, int64_t index, int field)
+{
+    (void)index;
+    return rvx__evaluation_mean(e, field);
+}
+
+static void spread_add(rvx_text *text, const rvx_evaluation *e, int width)
+{
+    rvx_spread spread;
+    if (rvx__spread_make(&spread, e, NULL) == RVX_OK) {
+        rvx__text_format(text, "%-*s  %33s  %33s  %33s\n", width, "Class", "Dice +- SD [95 %]",
+                         "NSD +- SD [95 %]", "HD95 mm +- SD [95 %]");
+        for (int64_t c = 0; c < e->list.count; c++)
+            spread_row(text, e->list.classes[c].name, width, spread.classes + c * FIELDS,
+                       class_mean, e, c);
+        spread_row(text, "mean", width, spread.all, all_mean, e, 0);
+        rvx__text_format(text,
+                         "SD over cases; intervals: bootstrap over cases, %lld resamples.\n\n",
+                         (long long)spread.resamples);
+    } else {
+        text->failed = true;
+    }
+    rvx__spread_free(&spread);
+}
+
+static void folds_add(rvx_text *text, const rvx_evaluation *e, int width)
+{
+    rvx_evaluation view;
+    for (int64_t fold = 1; (view = rvx__evaluation_fold(e, fold)).case_count > 0; fold++) {
+        char name[48];
+        if (fold == 1)
+            header_add(text, "Fold", width);
+        snprintf(name, sizeof name, "%lld", (long long)fold);
+        rvx__text_format(text, "%-*s", width, name);
+        for (int i = 0; i < COLUMNS; i++)
+            cell_add(text, &columns[i], rvx__evaluation_mean(&view, columns[i].field));
+        rvx__text_add(text, "\n");
+    }
+    if (rvx__evaluation_fold(e, 1).case_count > 0)
+        rvx__text_add(text, "\n");
+}
+
 void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation)
 {
     const rvx_evaluation *e = evaluation;
@@ -231,6 +354,8 @@ void rvx__evaluation_table(rvx_text *text, const rvx_evaluation *evaluation)
     for (int i = 0; i < COLUMNS; i++)
         cell_add(text, &columns[i], rvx__evaluation_mean(e, columns[i].field));
     rvx__text_add(text, "\n\n");
+    spread_add(text, e, width);
+    folds_add(text, e, width);
     int64_t *order = calloc((size_t)e->case_count + 1, sizeof *order);
     if (!order) {
         text->failed = true;

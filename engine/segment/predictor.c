@@ -198,6 +198,13 @@ int64_t rvx__predictor_overflow(const rvx_predictor *p)
            (p->inference ? rvx__session_overflow(rvx__inference_session(p->inference), NULL) : 0);
 }
 
+void rvx__predictor_release(rvx_predictor *p)
+{
+    p->lost = rvx__predictor_overflow(p);
+    rvx__inference_free(p->inference);
+    p->inference = NULL;
+}
+
 rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const rvx_grid_map *map,
                                 rvx_error *error)
 {

@@ -30,6 +30,8 @@ rvx_status rvx__predictor_create(rvx_predictor **predictor, rvx_safetensors *fil
                                  const rvx_model_config *config,
                                  const rvx_predictor_options *options, rvx_error *error);
 void rvx__predictor_free(rvx_predictor *predictor);
+/* Gives the network's memory back until the next run. */
+void rvx__predictor_release(rvx_predictor *predictor);
 
 /* Bytes that a case on such grids takes, reading included: the network's arena; for cases of more
  * than one tile patch depth x height x width x (channels + classes) floats; a few slices. Plans,

@@ -214,8 +214,11 @@ static rvx_status page_fill(rvx_text *out, const rvx_report_request *report, con
     rvx__text_add(out, "</h1><p>Revoxel segmentation report</p></header>\n");
     tiles_add(out, report, &log);
     rvx__report_curves(out, &log);
-    if (report->evaluation && report->evaluation->case_count > 0)
+    if (report->evaluation && report->evaluation->case_count > 0) {
         rvx__report_tables(out, report->evaluation, order);
+        RVX_TRY(rvx__report_spread(out, report->evaluation, error));
+    }
+    RVX_TRY(rvx__report_postprocess(out, report->run, error));
     RVX_TRY(rvx__report_pictures(out, report, order, error));
     RVX_TRY(run_file(path, &there, report->run, RVX_REPAIRS_FILE, error));
     if (there)

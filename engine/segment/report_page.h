@@ -12,6 +12,10 @@ void rvx__report_curves(rvx_text *out, const rvx_run_log *log);
 rvx_status rvx__report_recipe(rvx_text *out, const char *plan_path, rvx_error *error);
 /* One row a class; one row a case, worst first. order: of rvx__evaluation_order. */
 void rvx__report_tables(rvx_text *out, const rvx_evaluation *evaluation, const int64_t *order);
+/* Standard deviations, intervals, folds; and what RUN/postprocessing.json says that it gains. run
+ * may be NULL. */
+rvx_status rvx__report_spread(rvx_text *out, const rvx_evaluation *evaluation, rvx_error *error);
+rvx_status rvx__report_postprocess(rvx_text *out, const char *run, rvx_error *error);
 /* Three-plane pictures, worst first. */
 rvx_status rvx__report_pictures(rvx_text *out, const rvx_report_request *report,
                                 const int64_t *order, rvx_error *error);

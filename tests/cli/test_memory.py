@@ -90,7 +90,7 @@ refused("check: neither network nor file", 1, "neither a network", "check", "une
 # ---- What the process takes ----------------------------------------------------------------------------
 
 command.dataset(path("data"), [(24, 24, 24), (20, 28, 24)])
-command.plan(path("data"), path("large.json"), "--widths", "16,24", "--fold", "all",
+command.plan(path("data"), path("large.json"), "--widths", "16,24", "--fold", "none",
              network={"kernels": [[1, 1, 1]] * 2, "deep_supervision": False},
              patch={"size": [96, 96, 96], "batch": 1}, memory={"policy": "store"})
 
@@ -150,7 +150,7 @@ ok(run.returncode == 0 and run.stdout.startswith("exact: 19 of 19"), "check: a r
 run = revoxel("plan", "data", "--patch", "16x16x16", "--widths", "6,12", "--out", "plan.json")
 ok(run.returncode == 0 and "policy" in run.stdout and "reversible" in run.stdout, "plan DATASET --out prints the table",
    run.stdout + run.stderr)
-run = revoxel("plan", "data", "--patch", "whole", "--widths", "6,12", "--fold", "all", "--json")
+run = revoxel("plan", "data", "--patch", "whole", "--widths", "6,12", "--fold", "none", "--json")
 ok(run.returncode == 0 and json.loads(run.stdout)[0]["size"] == [24, 28, 24], "whole volumes: that of the largest case",
    run.stdout)
 refused("a policy that is not there", 1, ("memory expected auto", "'frugal'"), "plan", "data", "--memory", "frugal")

@@ -56,7 +56,7 @@ TABLE = [  # words of the message, then the command line
     (("--size", "found '64x0x64'"), ["synth", "x", "--size", "64x0x64"]),
     (("--size", "found 'whole'"), ["synth", "x", "--size", "whole"]),
     (("--patch", "'whole'", "found 'all'"), ["plan", "x", "--patch", "all"]),
-    (("--fold", "'all'", "found '0'"), ["plan", "x", "--fold", "0"]),
+    (("--fold", "'none|all'", "found '0'"), ["plan", "x", "--fold", "0"]),
     (("--widths", "found '16,,32'"), ["plan", "x", "--widths", "16,,32"]),
     (("--widths", "found '0,16'"), ["plan", "x", "--widths", "0,16"]),
     (("--widths", "found '1,2,"), ["plan", "x", "--widths", ",".join("123456789" * 2)]),

@@ -365,7 +365,7 @@ def check_checkpoints(folder, data, model):
     command.dataset(other, [(24, 20, 16)], channels=2)
     two = f"{folder}/two_run"
     command.must("train", other, "--out", two, "--widths", "4,8", "--patch", "16x16x16", "--steps",
-                 "1", "--fold", "all")
+                 "1", "--fold", "none")
     refused("predict: second channel missing", ["predict", two, image, "--out", out],
             r"a_0001\.nii\.gz", [out])
     refused("predict: a channel too many", ["predict", model, f"{other}/imagesTr", "--out", out],
@@ -434,7 +434,7 @@ with tempfile.TemporaryDirectory() as top:
     data, model = f"{top}/data", f"{top}/model"
     command.dataset(data, [(24, 20, 16)] * 3)
     good_plan = command.plan(data, f"{top}/plan.json", "--widths", "4,8", "--patch", "16x16x16",
-                             "--steps", "2", "--fold", "all")
+                             "--steps", "2", "--fold", "none")
     command.must("train", data, "--plan", good_plan, "--out", model)
     for index, check in enumerate((lambda f: check_images(f, data, model),
                                    lambda f: check_datasets(f, data, model),

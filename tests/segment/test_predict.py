@@ -279,7 +279,7 @@ def check_probabilities(folder, trained, model):
 def check_resampling(folder, data, trained):
     """The network works at 1 mm; images at 2 and 0.8 mm come back on their grid and in their place."""
     plan = command.plan(data, f"{folder}/fine.json", "--widths", "4,8", "--patch", "32x32x32", "--fold",
-                        "all", training={"steps": 1}, spacing=[1, 1, 1])
+                        "none", training={"steps": 1}, spacing=[1, 1, 1])
     must("train", data, "--plan", plan, "--out", f"{folder}/fine")
     model = rewrite(f"{folder}/fine/best.safetensors", f"{folder}/fine.safetensors", identity)
     for spacing, shape in (([2, 2, 2], (16, 18, 15)), ([0.8, 0.8, 1.6], (40, 36, 21))):
@@ -302,7 +302,7 @@ with tempfile.TemporaryDirectory() as top:
     data, run = f"{top}/data", f"{top}/run"
     command.dataset(data, [(20, 18, 16)] * 2)
     plan = command.plan(data, f"{top}/plan.json", "--widths", "4,8", "--patch", "16x16x16", "--fold",
-                        "all", training={"steps": 2}, spacing=None,
+                        "none", training={"steps": 2}, spacing=None,
                         augmentation={"mirror_axes": ["x", "y", "z"]})
     must("train", data, "--plan", plan, "--out", run)
     trained = f"{run}/best.safetensors"
