@@ -34,7 +34,16 @@ static void problem_make(rvx__amx_plan *plan, rvx__amx_pass pass, const rvx_shap
 
 int64_t rvx__amx_run_tiles(const rvx__amx_plan *plan, int64_t taps_w)
 {
-    return divide_up(taps_w * plan->problem.source.c, RVX__AMX_DEPTH);
+    return divide_up(taps_w * plan->voxel_elements, RVX__AMX_DEPTH);
+}
+
+/* Channels as they stand in a packed row. Where the tiles of a tap row hold zeros anyhow, they go
+ * behind every voxel, so that rows of a tile begin with a cache line. */
+static int64_t voxel_elements(const rvx__correlation *problem)
+{
+    const int64_t channels = problem->source.c, taps = problem->kernel[2];
+    const int64_t whole = round_up(channels, RVX__AMX_DEPTH);
+    return taps * whole == round_up(taps * channels, RVX__AMX_DEPTH) ? whole : channels;
 }
 
 /* The union over the classes of what is computed and read; all packed weights. */
@@ -75,7 +84,7 @@ static int64_t reach(const rvx__amx_plan *plan, int axis, int64_t count)
  * meet must be finite. */
 static int64_t plane_elements(const rvx__amx_plan *plan, int64_t block_h)
 {
-    int64_t elements = reach(plan, 1, block_h) * plan->row_voxels * plan->problem.source.c;
+    int64_t elements = reach(plan, 1, block_h) * plan->row_voxels * plan->voxel_elements;
     return round_up(elements + RVX__AMX_DEPTH, RVX__AMX_DEPTH);
 }
 
@@ -96,6 +105,7 @@ void rvx__amx_plan_make(rvx__amx_plan *plan, rvx__amx_pass pass, const rvx_shape
 {
     *plan = (rvx__amx_plan){.parts = parts};
     problem_make(plan, pass, in, out, params);
+    plan->voxel_elements = voxel_elements(&plan->problem);
     plan_reach(plan);
     const rvx__correlation *problem = &plan->problem;
     plan->row_voxels = reach(plan, 2, plan->q_count[2]);
@@ -125,8 +135,8 @@ void rvx__amx_plan_make(rvx__amx_plan *plan, rvx__amx_pass pass, const rvx_shape
     plan->part_elements = plan->ring_d * plan->plane_elements;
     /* The last tile may read beyond the last plane, into sums that are dropped. */
     const int64_t beyond =
-        RVX__AMX_ROWS * plan->source_step[2] * problem->source.c + 2 * RVX__AMX_DEPTH;
-    const int64_t rows = (int64_t)problem->kernel[0] * problem->kernel[1] * RVX__AMX_PAIRS;
+        RVX__AMX_ROWS * plan->source_step[2] * plan->voxel_elements + 2 * RVX__AMX_DEPTH;
+    const int64_t rows = (int64_t)problem->kernel[0] * problem->kernel[1];
     plan->rows_offset = round_up(2 * (parts * plan->part_elements + beyond), 64);
     plan->thread_bytes = plan->rows_offset + round_up(rows * (int64_t)sizeof(rvx__amx_row), 64);
     plan->scratch_bytes =

@@ -22,7 +22,6 @@ enum { RVX__AMX_TILE_ELEMENTS = RVX__AMX_DEPTH * RVX__AMX_COLUMNS };
 typedef struct rvx__amx_row {
     const uint16_t *source, *weight;
 } rvx__amx_row;
-enum { RVX__AMX_PAIRS = 6 }; /* products of three parts that matter */
 
 /* The four passes that are correlations. */
 typedef enum rvx__amx_pass {
@@ -43,6 +42,7 @@ typedef struct rvx__amx_plan {
     int64_t chunk_d, chunks_d; /* q planes of a task */
     int64_t groups;            /* tasks that share a box and take panels of target channels each */
     int64_t step_d, ring_d;    /* q planes computed between two packings; planes kept */
+    int64_t voxel_elements;    /* packed voxel: its channels, and zeros if they cost no product */
     int64_t row_voxels;        /* packed row */
     int64_t plane_elements;    /* packed plane, one part */
     int64_t part_elements;     /* ring of one part */

@@ -81,8 +81,7 @@ void rvx__amx_weight_plan_make(rvx__amx_weight_plan *plan, int transposed, const
 
     plan->few_offset = 2 * parts * plan->many_part;
     plan->rows_offset = bytes;
-    plan->thread_bytes =
-        bytes + round_up(RVX__AMX_PAIRS * step_d * (int64_t)sizeof(rvx__amx_row), 64);
+    plan->thread_bytes = bytes + round_up(step_d * (int64_t)sizeof(rvx__amx_row), 64);
     plan->scratch_bytes =
         4 * plan->pieces * plan->partial_floats + larger(threads, 1) * plan->thread_bytes;
 }
@@ -90,7 +89,11 @@ void rvx__amx_weight_plan_make(rvx__amx_weight_plan *plan, int transposed, const
 int64_t rvx__amx_weight_scratch(int transposed, const rvx_shape *in, const rvx_shape *out,
                                 const rvx_op_params *params, int threads)
 {
-    rvx__amx_weight_plan plan;
-    rvx__amx_weight_plan_make(&plan, transposed, in, out, params, 1, threads);
-    return plan.scratch_bytes;
+    int64_t bytes = 0;
+    for (int64_t parts = 1; parts <= (transposed ? 1 : 3); parts += 2) {
+        rvx__amx_weight_plan plan;
+        rvx__amx_weight_plan_make(&plan, transposed, in, out, params, parts, threads);
+        bytes = plan.scratch_bytes > bytes ? plan.scratch_bytes : bytes;
+    }
+    return bytes;
 }

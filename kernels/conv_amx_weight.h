@@ -40,7 +40,7 @@ void rvx__amx_weight_plan_make(rvx__amx_weight_plan *plan, int transposed, const
                                const rvx_shape *out, const rvx_op_params *params, int64_t parts,
                                int threads);
 
-/* Scratch of one part; f32 tensors have their own kernels. */
+/* The larger scratch of the two numbers of parts; transposed convolutions know one only. */
 int64_t rvx__amx_weight_scratch(int transposed, const rvx_shape *in, const rvx_shape *out,
                                 const rvx_op_params *params, int threads);
 

@@ -299,14 +299,20 @@ int main(void)
          .extra_pitch = 3},
         {.phase = RVX_BACKWARD_PARAMETERS, .bf16_source = true, .fold = true},
     };
-    /* f32 tensors large enough for three bf16 parts of every number; no bf16 numbers here. */
+    /* f32 tensors large enough for three bf16 parts of every number; bf16 numbers only where said.
+     * Packed voxels are as long as their channels, or rounded up to 32. */
     static const variant parts[] = {
         {.phase = RVX_FORWARD, .fold = true},
         {.phase = RVX_FORWARD, .extra_pitch = 3},
         {.phase = RVX_BACKWARD_DATA, .accumulate = true},
+        {.phase = RVX_BACKWARD_PARAMETERS, .fold = true},
+        {.phase = RVX_BACKWARD_PARAMETERS, .accumulate = true, .extra_pitch = 2},
+        {.phase = RVX_FORWARD, .bf16_source = true, .bf16_target = true, .extra_pitch = 2},
     };
-    static const test_case large = {"f32_in_parts", CONV_IN(1, 17, 15, 17, 32, 35), CONV_3(35),
-                                    .offset = 0};
+    static const test_case large[] = {
+        {"f32_in_parts", CONV_IN(1, 17, 15, 17, 32, 35), CONV_3(35), .offset = 0},
+        {"f32_in_parts_rounded", CONV_IN(1, 17, 15, 17, 30, 27), CONV_3(27), .offset = 0},
+    };
     /* dW too large for a copy in each piece: threads share tiles, and channels of dy among them. */
     static const variant shared[] = {
         {.phase = RVX_BACKWARD_PARAMETERS, .accumulate = true},
@@ -329,10 +335,11 @@ int main(void)
             v.isa = (rvx_isa)isa;
             variant_check(&conv_transpose_suite, &wide, &v);
         }
-    for (int k = 0; k < CASE_COUNT(parts); k++) {
-        variant v = parts[k];
-        v.isa = rvx__isa_detect();
-        variant_check(&conv_suite, &large, &v);
-    }
+    for (int i = 0; i < CASE_COUNT(large); i++)
+        for (int k = 0; k < CASE_COUNT(parts); k++) {
+            variant v = parts[k];
+            v.isa = rvx__isa_detect();
+            variant_check(&conv_suite, &large[i], &v);
+        }
     return tap_done();
 }

@@ -1,41 +1,50 @@
-/* Register blocks of matrix tiles: see block.h. */
+/* Register blocks of matrix tiles: see block.h. Sums stand in tiles 0 to 3, positions in 4 (and 5),
+ * weights in 6 (and 7); with one column 7 holds positions too. */
 #include "kernels/cpu/amx/block.h"
 #include "kernels/cpu/amx/tile.h"
 
-/* Sums stand in tiles 0 to 3, positions in 4 (and 5), weights in 6 and 7. */
-#define TILE_PRODUCTS(positions, columns)                                                          \
+#define LOAD_SOURCE(tile, i, part)                                                                 \
+    _tile_loadd(tile, from + b->offset[i] + (part)*b->source_part, b->position_bytes);
+#define LOAD_WEIGHT(tile, i, part)                                                                 \
+    _tile_loadd(tile, weight + (part)*b->weight_part + (i)*RVX__AMX_TILE_ELEMENTS, 64);
+
+/* Of a shape, positions by columns: one part of its positions, of its weights, and their
+ * products. Four tiles of positions do not fit beside their sums: products load the last. */
+#define SOURCES_1_1(part) LOAD_SOURCE(4, 0, part)
+#define SOURCES_2_1(part) SOURCES_1_1(part) LOAD_SOURCE(5, 1, part)
+#define SOURCES_3_1(part) SOURCES_2_1(part) LOAD_SOURCE(7, 2, part)
+#define SOURCES_4_1(part) LOAD_SOURCE(5, 1, part) LOAD_SOURCE(7, 2, part)
+#define SOURCES_1_2(part) SOURCES_1_1(part)
+#define SOURCES_2_2(part) SOURCES_2_1(part)
+#define WEIGHTS_1(part) LOAD_WEIGHT(6, 0, part)
+#define WEIGHTS_2(part) LOAD_WEIGHT(6, 0, part) LOAD_WEIGHT(7, 1, part)
+#define PRODUCTS_1_1(part) _tile_dpbf16ps(0, 4, 6);
+#define PRODUCTS_2_1(part) PRODUCTS_1_1(part) _tile_dpbf16ps(1, 5, 6);
+#define PRODUCTS_3_1(part) PRODUCTS_2_1(part) _tile_dpbf16ps(2, 7, 6);
+#define PRODUCTS_4_1(part)                                                                         \
+    SOURCES_1_1(part) PRODUCTS_3_1(part) LOAD_SOURCE(4, 3, part) _tile_dpbf16ps(3, 4, 6);
+#define PRODUCTS_1_2(part)                                                                         \
+    _tile_dpbf16ps(0, 4, 6);                                                                       \
+    _tile_dpbf16ps(1, 4, 7);
+#define PRODUCTS_2_2(part)                                                                         \
+    PRODUCTS_1_2(part) _tile_dpbf16ps(2, 5, 6);                                                    \
+    _tile_dpbf16ps(3, 5, 7);
+
+#define OVER_ROWS(columns, products)                                                               \
     for (const rvx__amx_row *row = b->rows, *end = row + b->row_count; row < end; row++) {         \
         const uint16_t *from = row->source, *weight = row->weight;                                 \
         for (int64_t k = b->run_tiles; k > 0; k--) {                                               \
-            PRODUCTS_##positions##_##columns from += RVX__AMX_DEPTH;                               \
+            products from += RVX__AMX_DEPTH;                                                       \
             weight += columns * RVX__AMX_TILE_ELEMENTS;                                            \
         }                                                                                          \
     }
 
-#define LOAD_SOURCE(tile, i) _tile_loadd(tile, from + b->offset[i], b->position_bytes);
-#define LOAD_WEIGHT(tile, i) _tile_loadd(tile, weight + i * RVX__AMX_TILE_ELEMENTS, 64);
-#define PRODUCTS_2_2                                                                               \
-    LOAD_SOURCE(4, 0)                                                                              \
-    LOAD_WEIGHT(6, 0)                                                                              \
-    _tile_dpbf16ps(0, 4, 6);                                                                       \
-    LOAD_WEIGHT(7, 1)                                                                              \
-    _tile_dpbf16ps(1, 4, 7);                                                                       \
-    LOAD_SOURCE(5, 1)                                                                              \
-    _tile_dpbf16ps(2, 5, 6);                                                                       \
-    _tile_dpbf16ps(3, 5, 7);
-#define PRODUCTS_1_2                                                                               \
-    LOAD_SOURCE(4, 0)                                                                              \
-    LOAD_WEIGHT(6, 0)                                                                              \
-    _tile_dpbf16ps(0, 4, 6);                                                                       \
-    LOAD_WEIGHT(7, 1)                                                                              \
-    _tile_dpbf16ps(1, 4, 7);
-#define PRODUCTS_1_1                                                                               \
-    LOAD_SOURCE(4, 0)                                                                              \
-    LOAD_WEIGHT(6, 0)                                                                              \
-    _tile_dpbf16ps(0, 4, 6);
-#define PRODUCTS_2_1 PRODUCTS_1_1 LOAD_SOURCE(5, 1) _tile_dpbf16ps(1, 5, 6);
-#define PRODUCTS_3_1 PRODUCTS_2_1 LOAD_SOURCE(7, 2) _tile_dpbf16ps(2, 7, 6);
-#define PRODUCTS_4_1 PRODUCTS_3_1 LOAD_SOURCE(4, 3) _tile_dpbf16ps(3, 4, 6);
+#define LARGEST(shape, columns) SOURCES_##shape(0) WEIGHTS_##columns(0) PRODUCTS_##shape(0)
+/* In an order that loads one operand for each product. */
+#define SMALLER(shape, columns)                                                                    \
+    SOURCES_##shape(2) WEIGHTS_##columns(0) PRODUCTS_##shape(2) SOURCES_##shape(1)                 \
+        PRODUCTS_##shape(1) WEIGHTS_##columns(1) PRODUCTS_##shape(1) SOURCES_##shape(0)            \
+            PRODUCTS_##shape(0) WEIGHTS_##columns(2) PRODUCTS_##shape(0)
 
 #define ZERO_1 _tile_zero(0);
 #define ZERO_2 ZERO_1 _tile_zero(1);
@@ -49,7 +58,9 @@
 #define BLOCK(positions, columns, tiles)                                                           \
     static void block_##positions##_##columns(rvx__amx_block *b)                                   \
     {                                                                                              \
-        ZERO_##tiles TILE_PRODUCTS(positions, columns) STORE_##tiles                               \
+        ZERO_##tiles if (b->parts == 3)                                                            \
+            OVER_ROWS(columns, SMALLER(positions##_##columns, columns))                            \
+                OVER_ROWS(columns, LARGEST(positions##_##columns, columns)) STORE_##tiles          \
     }
 BLOCK(2, 2, 4)
 BLOCK(1, 2, 2)

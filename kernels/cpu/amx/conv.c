@@ -89,8 +89,9 @@ void rvx__conv_backward_data_amx(const rvx_call *call)
 
 void rvx__conv_backward_parameters_amx(const rvx_call *call)
 {
-    if (parts_of(call, &call->in[0], &call->grad_out[0]) == 1)
-        rvx__amx_weight_gradient(call, 0, 1);
+    const int64_t parts = parts_of(call, &call->in[0], &call->grad_out[0]);
+    if (parts == 1 || parts_pay(call, call->in[0].shape, call->grad_out[0].shape))
+        rvx__amx_weight_gradient(call, 0, parts);
     else
         rvx__conv_backward_parameters_avx512(call);
 }

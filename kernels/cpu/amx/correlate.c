@@ -147,7 +147,12 @@ static void position_next(const slab *s, position *p)
 static void plane_run(const slab *s, const rvx__amx_row *rows, int64_t row_count)
 {
     const int64_t most = RVX__AMX_BLOCK_TILES / s->column_tiles;
-    rvx__amx_block b = {.rows = rows, .row_count = row_count, .run_tiles = s->class->run_tiles};
+    rvx__amx_block b = {.rows = rows,
+                        .row_count = row_count,
+                        .run_tiles = s->class->run_tiles,
+                        .parts = s->call->plan->parts,
+                        .source_part = s->call->plan->part_elements,
+                        .weight_part = s->call->plan->weight_elements};
     b.position_bytes = 2 * s->position_elements;
     for (position p = {.offset = s->offset}; p.y < s->q[1].count;) {
         position at[RVX__AMX_BLOCK_TILES];
@@ -230,42 +235,34 @@ static void plane_pack(const worker *work, int64_t n, int64_t z, int64_t z_relat
 {
     const rvx__amx_call *call = work->call;
     const rvx__amx_plan *plan = call->plan;
-    const int64_t row = plan->row_voxels * plan->problem.source.c;
+    const int64_t row = plan->row_voxels * plan->voxel_elements;
     uint16_t *to = ring_plane(work, z_relative);
     for (int64_t i = 0; i < rows; i++)
-        rvx__amx_pack_row(to + i * row, plan->parts, plan->part_elements, &call->source,
-                          call->fold.data ? &call->fold : NULL, n, z, y + i, x, plan->row_voxels);
+        rvx__amx_pack_row(to + i * row, plan, &call->source, call->fold.data ? &call->fold : NULL,
+                          n, z, y + i, x);
     for (int64_t p = 0; p < plan->parts; p++)
         memset(to + p * plan->part_elements + rows * row, 0, 2 * RVX__AMX_DEPTH);
 }
 
-/* Tap rows of target plane qz, the smallest parts first; planes outside the volume are left out. */
+/* Tap rows of target plane qz; planes outside the volume are left out. */
 static int64_t rows_list(const worker *work, const slab *s, int64_t qz, int64_t z_first)
 {
-    static const int8_t parts_of_one[][2] = {{0, 0}};
-    static const int8_t parts_of_three[RVX__AMX_PAIRS][2] = {{0, 2}, {1, 1}, {2, 0},
-                                                             {0, 1}, {1, 0}, {0, 0}};
     const rvx__amx_plan *plan = work->call->plan;
     const rvx__correlation_axis *d = &s->class->axis[0], *h = &s->class->axis[1];
-    const int8_t(*parts)[2] = plan->parts == 1 ? parts_of_one : parts_of_three;
-    const int64_t pairs = plan->parts == 1 ? 1 : RVX__AMX_PAIRS;
     const int64_t row_weights = s->class->run_tiles * s->column_tiles * RVX__AMX_TILE_ELEMENTS;
     const uint16_t *weights =
         work->weights + weight_offset(plan, s->class, s->channel / RVX__AMX_COLUMNS);
     int64_t count = 0;
-    for (int64_t pair = 0; pair < pairs; pair++)
-        for (int64_t tz = 0; tz < d->taps; tz++) {
-            const int64_t z = d->source_step * qz + d->source_first + tz;
-            if (z < 0 || z >= plan->problem.source.d)
-                continue;
-            const uint16_t *plane =
-                ring_plane(work, z - z_first) + parts[pair][0] * plan->part_elements;
-            const uint16_t *weight = weights + parts[pair][1] * plan->weight_elements;
-            for (int64_t ty = 0; ty < h->taps; ty++)
-                work->rows[count++] =
-                    (rvx__amx_row){plane + ty * plan->row_voxels * plan->problem.source.c,
-                                   weight + (tz * h->taps + ty) * row_weights};
-        }
+    for (int64_t tz = 0; tz < d->taps; tz++) {
+        const int64_t z = d->source_step * qz + d->source_first + tz;
+        if (z < 0 || z >= plan->problem.source.d)
+            continue;
+        const uint16_t *plane = ring_plane(work, z - z_first);
+        for (int64_t ty = 0; ty < h->taps; ty++)
+            work->rows[count++] =
+                (rvx__amx_row){plane + ty * plan->row_voxels * plan->voxel_elements,
+                               weights + (tz * h->taps + ty) * row_weights};
+    }
     return count;
 }
 
@@ -282,11 +279,11 @@ static int slab_open(slab *s, const rvx__amx_call *call, const tap_class *class,
         if (s->q[a].count == 0)
             return 0;
     }
-    const int64_t channels = plan->problem.source.c, row = plan->row_voxels * channels;
-    s->position_elements = w->source_step * channels;
+    const int64_t voxel = plan->voxel_elements, row = plan->row_voxels * voxel;
+    s->position_elements = w->source_step * voxel;
     s->row_offset = h->source_step * row;
     s->offset = (h->source_step * s->q[1].first + h->source_first - y_first) * row +
-                (w->source_step * s->q[2].first + w->source_first - x_first) * channels;
+                (w->source_step * s->q[2].first + w->source_first - x_first) * voxel;
     /* One sequence of positions, if a row of the plane is a whole number of them and that takes
      * fewer tiles. */
     if (s->row_offset % s->position_elements == 0) {

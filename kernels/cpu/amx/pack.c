@@ -3,23 +3,25 @@
 #include "kernels/cpu/amx/tile.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 typedef struct row {
     uint16_t *to;
     const char *from;
-    int64_t parts, part_stride, pitch, channels, count, bytes;
+    int64_t parts, part_stride, pitch, channels, elements, count, bytes;
     numbers numbers;
 } row;
 
-/* `channels` at a time from voxel to voxel; constants of the loop are compile-time constants. */
+/* Sixteen elements at a time from voxel to voxel; those behind the channels are zero. */
 static inline __attribute__((always_inline)) void
 voxels_pack(const row *r, rvx_dtype dtype, int64_t parts, const float *fold, int64_t fold_pitch)
 {
     const __m512 zero = _mm512_setzero_ps();
     numbers kind = r->numbers;
     kind.dtype = dtype;
-    for (int64_t c = 0; c < r->channels; c += 16) {
-        const __mmask16 mask = lanes_mask(r->channels - c);
+    for (int64_t c = 0; c < r->elements; c += 16) {
+        const __mmask16 mask = lanes_mask(larger(r->channels - c, 0));
+        const __mmask16 written = lanes_mask(r->elements - c);
         __m512 scale = zero, shift = zero, slope = zero;
         if (fold) {
             scale = _mm512_maskz_loadu_ps(mask, fold + c);
@@ -35,9 +37,9 @@ voxels_pack(const row *r, rvx_dtype dtype, int64_t parts, const float *fold, int
                 /* Not less, so that NaN stays NaN. */
                 v = _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, zero, _CMP_NGE_UQ), v, slope);
             }
-            parts_store(to, parts, r->part_stride, v, mask);
+            parts_store(to, parts, r->part_stride, v, written);
             from += r->pitch * r->bytes;
-            to += r->channels;
+            to += r->elements;
         }
     }
 }
@@ -61,8 +63,8 @@ static void voxels_typed(const row *r, const float *fold, int64_t fold_pitch)
 static void voxels_copy(const row *r)
 {
     row whole = *r;
-    if (r->pitch == r->channels) { /* one voxel of many channels */
-        whole.channels = r->count * r->channels;
+    if (r->pitch == r->channels && r->channels == r->elements) { /* one voxel of many channels */
+        whole.channels = whole.elements = r->count * r->channels;
         whole.count = 1;
         if (r->numbers.dtype == RVX_BF16) {
             memcpy(r->to, r->from, (size_t)whole.channels * 2);
@@ -72,11 +74,11 @@ static void voxels_copy(const row *r)
     voxels_typed(&whole, NULL, 0);
 }
 
-void rvx__amx_pack_row(uint16_t *to, int64_t parts, int64_t part_stride, const rvx_tensor *source,
-                       const rvx_tensor *fold, int64_t n, int64_t z, int64_t y, int64_t x,
-                       int64_t count)
+void rvx__amx_pack_row(uint16_t *to, const rvx__amx_plan *plan, const rvx_tensor *source,
+                       const rvx_tensor *fold, int64_t n, int64_t z, int64_t y, int64_t x)
 {
     const rvx_shape *s = &source->shape;
+    const int64_t count = plan->row_voxels, elements = plan->voxel_elements;
     int64_t left = smaller(x < 0 ? -x : 0, count);
     int64_t right = smaller(x + count > s->w ? x + count - s->w : 0, count - left);
     int64_t inside = count - left - right;
@@ -84,20 +86,22 @@ void rvx__amx_pack_row(uint16_t *to, int64_t parts, int64_t part_stride, const r
         left = count;
         right = inside = 0;
     }
-    for (int64_t p = 0; p < parts; p++) {
-        memset(to + p * part_stride, 0, (size_t)(left * s->c) * 2);
-        memset(to + p * part_stride + (left + inside) * s->c, 0, (size_t)(right * s->c) * 2);
+    for (int64_t p = 0; p < plan->parts; p++) {
+        uint16_t *part = to + p * plan->part_elements;
+        memset(part, 0, (size_t)(left * elements) * 2);
+        memset(part + (left + inside) * elements, 0, (size_t)(right * elements) * 2);
     }
     if (inside == 0)
         return;
     const int64_t bytes = rvx__dtype_bytes(source->dtype);
     const int64_t voxel = ((n * s->d + z) * s->h + y) * s->w + x + left;
-    const row r = {.to = to + left * s->c,
+    const row r = {.to = to + left * elements,
                    .from = (const char *)source->data + voxel * source->pitch * bytes,
-                   .parts = parts,
-                   .part_stride = part_stride,
+                   .parts = plan->parts,
+                   .part_stride = plan->part_elements,
                    .pitch = source->pitch,
                    .channels = s->c,
+                   .elements = elements,
                    .count = inside,
                    .bytes = bytes,
                    .numbers = numbers_of(source)};
@@ -113,13 +117,13 @@ typedef struct weight_rows {
     const rvx_tensor *weight;
     const rvx__correlation_axis *axis;
     int turned;
-    int64_t sources, targets, channel;
+    int64_t elements, sources, targets, channel;
 } weight_rows;
 
 static __m512 weight_row(const weight_rows *w, int64_t k)
 {
-    const int64_t tap = k / w->sources, source = k % w->sources, pitch = w->weight->pitch;
-    if (tap >= w->axis->taps)
+    const int64_t tap = k / w->elements, source = k % w->elements, pitch = w->weight->pitch;
+    if (tap >= w->axis->taps || source >= w->sources)
         return _mm512_setzero_ps();
     const __mmask16 mask = lanes_mask(w->targets - w->channel);
     const float *from =
@@ -142,6 +146,7 @@ void rvx__amx_pack_weights(uint16_t *to, const rvx__amx_plan *plan, const rvx_te
                               .weight = weight,
                               .axis = axis_w,
                               .turned = plan->weight_turned,
+                              .elements = plan->voxel_elements,
                               .sources = plan->problem.source.c,
                               .targets = plan->problem.target.c,
                               .channel = channel};

@@ -103,29 +103,22 @@ static void few_pack(const worker *work, const box *b, int64_t z, uint16_t *plan
     }
 }
 
-/* Planes of a sweep that meet for tap tz, from position `first` on, the smallest parts first. */
+/* Planes of a sweep that meet for tap tz, from position `first` on. */
 static int64_t rows_list(const worker *work, const box *b, int64_t z, int64_t count_d, int64_t tz,
                          int64_t panel, int64_t first)
 {
-    static const int8_t parts_of_one[][2] = {{0, 0}};
-    static const int8_t parts_of_three[RVX__AMX_PAIRS][2] = {{0, 2}, {1, 1}, {2, 0},
-                                                             {0, 1}, {1, 0}, {0, 0}};
     const rvx__amx_weight_plan *plan = work->plan;
-    const int8_t(*parts)[2] = plan->parts == 1 ? parts_of_one : parts_of_three;
-    const int64_t pairs = plan->parts == 1 ? 1 : RVX__AMX_PAIRS;
     const int64_t columns = smaller(RVX__AMX_PANEL, plan->n_tiles - panel);
     int64_t count = 0;
-    for (int64_t pair = 0; pair < pairs; pair++)
-        for (int64_t i = 0; i < count_d; i++) {
-            const int64_t source = (z + i) * plan->stride[0] + tz - plan->pad[0];
-            if (source < 0 || source >= plan->many.d)
-                continue;
-            const uint16_t *many = ring_plane(work, b, source) + parts[pair][0] * plan->many_part;
-            const uint16_t *few = work->planes + parts[pair][1] * plan->few_part +
-                                  i * plan->few_plane + panel * RVX__AMX_COLUMNS * plan->depth;
-            work->rows[count++] =
-                (rvx__amx_row){many + first, few + first * columns * RVX__AMX_COLUMNS};
-        }
+    for (int64_t i = 0; i < count_d; i++) {
+        const int64_t source = (z + i) * plan->stride[0] + tz - plan->pad[0];
+        if (source < 0 || source >= plan->many.d)
+            continue;
+        const uint16_t *few =
+            work->planes + i * plan->few_plane + panel * RVX__AMX_COLUMNS * plan->depth;
+        work->rows[count++] = (rvx__amx_row){ring_plane(work, b, source) + first,
+                                             few + first * columns * RVX__AMX_COLUMNS};
+    }
     return count;
 }
 
@@ -178,7 +171,11 @@ static void chunk_run(const worker *work, rvx__amx_block *block, int64_t tz, int
 static void sweep_run(const worker *work, const box *b, int64_t z, int64_t count_d)
 {
     const rvx__amx_weight_plan *plan = work->plan;
-    rvx__amx_block block = {.rows = work->rows, .position_bytes = 2 * plan->row};
+    rvx__amx_block block = {.rows = work->rows,
+                            .position_bytes = 2 * plan->row,
+                            .parts = plan->parts,
+                            .source_part = plan->many_part,
+                            .weight_part = plan->few_part};
     for (int64_t n = work->group * RVX__AMX_PANEL; n < plan->n_tiles;
          n += plan->groups * RVX__AMX_PANEL)
         for (int64_t first = 0; first < plan->depth; first += CHUNK) {
