@@ -43,13 +43,16 @@ static channels channels_open(const rvx__amx_line *line, int64_t channel)
     return c;
 }
 
-static inline __m512 position_load(const channels *c, int64_t i)
+static inline __attribute__((always_inline)) __m512
+position_load(const channels *c, int64_t i, rvx_dtype dtype, int fold)
 {
     const __m512 zero = _mm512_setzero_ps();
+    numbers kind = c->numbers;
+    kind.dtype = dtype;
     if (i < c->low || i >= c->high)
         return zero;
-    __m512 v = numbers_load(c->from + i * c->step, c->numbers, c->mask);
-    if (c->fold) {
+    __m512 v = numbers_load(c->from + i * c->step, kind, c->mask);
+    if (fold) {
         v = _mm512_fmadd_ps(v, c->scale, c->shift);
         v = _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, zero, _CMP_NGE_UQ), v, c->slope);
     }
@@ -63,20 +66,14 @@ static inline __m512i pair_of(__m256i a, __m256i b)
                            _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
 }
 
-/* Positions first to first + 31 as sixteen pairs of each part. */
-static void pairs_load(__m512i pair[PARTS_MAX][PAIRS], const channels *c, int64_t first,
-                       int64_t parts)
+/* Constants of the loop are compile-time constants. */
+static inline __attribute__((always_inline)) void
+pairs_typed(__m512i pair[PARTS_MAX][PAIRS], const channels *c, int64_t first, int64_t count,
+            int64_t parts, rvx_dtype dtype, int fold)
 {
-    if (parts == 1 && c->numbers.dtype == RVX_BF16 && !c->fold && first >= c->low &&
-        first + 2 * PAIRS <= c->high) {
-        const char *from = c->from + first * c->step;
-        for (int i = 0; i < PAIRS; i++, from += 2 * c->step)
-            pair[0][i] = pair_of(_mm256_maskz_loadu_epi16(c->mask, from),
-                                 _mm256_maskz_loadu_epi16(c->mask, from + c->step));
-        return;
-    }
-    for (int i = 0; i < PAIRS; i++) {
-        __m512 a = position_load(c, first + 2 * i), b = position_load(c, first + 2 * i + 1);
+    for (int64_t i = 0; i < count; i++) {
+        __m512 a = position_load(c, first + 2 * i, dtype, fold);
+        __m512 b = position_load(c, first + 2 * i + 1, dtype, fold);
         for (int64_t p = 0; p < parts; p++) {
             const __m256i low = bf16_of(a), high = bf16_of(b);
             pair[p][i] = pair_of(low, high);
@@ -84,6 +81,31 @@ static void pairs_load(__m512i pair[PARTS_MAX][PAIRS], const channels *c, int64_
             b = _mm512_sub_ps(b, f32_of(high));
         }
     }
+}
+
+/* `count` pairs of positions from `first` on, of each part. */
+static void pairs_load(__m512i pair[PARTS_MAX][PAIRS], const channels *c, int64_t first,
+                       int64_t count, int64_t parts)
+{
+    const rvx_dtype dtype = c->numbers.dtype;
+    if (parts == 1 && dtype == RVX_BF16 && !c->fold && first >= c->low &&
+        first + 2 * count <= c->high) {
+        const char *from = c->from + first * c->step;
+        for (int64_t i = 0; i < count; i++, from += 2 * c->step)
+            pair[0][i] = pair_of(_mm256_maskz_loadu_epi16(c->mask, from),
+                                 _mm256_maskz_loadu_epi16(c->mask, from + c->step));
+    } else if (parts == 1 && dtype == RVX_BF16)
+        pairs_typed(pair, c, first, count, 1, RVX_BF16, c->fold);
+    else if (parts == 1 && dtype == RVX_I16)
+        pairs_typed(pair, c, first, count, 1, RVX_I16, c->fold);
+    else if (parts == 1)
+        pairs_typed(pair, c, first, count, 1, RVX_F32, c->fold);
+    else if (dtype == RVX_I16 && c->fold)
+        pairs_typed(pair, c, first, count, 3, RVX_I16, 1);
+    else if (dtype == RVX_F32 && !c->fold)
+        pairs_typed(pair, c, first, count, 3, RVX_F32, 0);
+    else
+        pairs_typed(pair, c, first, count, 3, dtype, c->fold);
 }
 
 /* Four perfect shuffles of a square of 16 x 16 words swap the bits of its rows and columns. */
@@ -108,8 +130,11 @@ void rvx__amx_pack_many(uint16_t *to, const rvx__amx_weight_plan *plan, const rv
         const channels c = channels_open(line, tile * RVX__AMX_ROWS);
         for (int64_t i = 0; i < line->count; i += 2 * PAIRS) {
             __m512i pair[PARTS_MAX][PAIRS];
-            const __mmask16 mask = lanes_mask((line->count - i) / 2);
-            pairs_load(pair, &c, i, plan->parts);
+            const int64_t count = smaller(PAIRS, (line->count - i) / 2);
+            const __mmask16 mask = lanes_mask(count);
+            if (count < PAIRS)
+                memset(pair, 0, sizeof pair);
+            pairs_load(pair, &c, i, count, plan->parts);
             for (int64_t p = 0; p < plan->parts; p++) {
                 uint16_t *at = to + p * plan->many_part + tile * RVX__AMX_ROWS * plan->row + i;
                 square_transpose(pair[p]);
@@ -132,7 +157,7 @@ void rvx__amx_pack_few(uint16_t *to, const rvx__amx_weight_plan *plan, const rvx
         for (int64_t i = 0; i < line->count; i += 2 * PAIRS) {
             __m512i pair[PARTS_MAX][PAIRS];
             const int64_t count = smaller(PAIRS, (line->count - i) / 2);
-            pairs_load(pair, &c, i, plan->parts);
+            pairs_load(pair, &c, i, count, plan->parts);
             for (int64_t p = 0; p < plan->parts; p++)
                 for (int64_t j = 0; j < larger(count, 0); j++) {
                     const int64_t at = (first + i) / 2 + j;
