@@ -43,8 +43,8 @@ static channels channels_open(const rvx__amx_line *line, int64_t channel)
     return c;
 }
 
-static inline __attribute__((always_inline)) __m512
-position_load(const channels *c, int64_t i, rvx_dtype dtype, int fold)
+static inline __attribute__((always_inline)) __m512 position_load(const channels *c, int64_t i,
+                                                                  rvx_dtype dtype, int fold)
 {
     const __m512 zero = _mm512_setzero_ps();
     numbers kind = c->numbers;
@@ -67,9 +67,10 @@ static inline __m512i pair_of(__m256i a, __m256i b)
 }
 
 /* Constants of the loop are compile-time constants. */
-static inline __attribute__((always_inline)) void
-pairs_typed(__m512i pair[PARTS_MAX][PAIRS], const channels *c, int64_t first, int64_t count,
-            int64_t parts, rvx_dtype dtype, int fold)
+static inline __attribute__((always_inline)) void pairs_typed(__m512i pair[PARTS_MAX][PAIRS],
+                                                              const channels *c, int64_t first,
+                                                              int64_t count, int64_t parts,
+                                                              rvx_dtype dtype, int fold)
 {
     for (int64_t i = 0; i < count; i++) {
         __m512 a = position_load(c, first + 2 * i, dtype, fold);
