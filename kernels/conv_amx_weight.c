@@ -89,8 +89,9 @@ void rvx__amx_weight_plan_make(rvx__amx_weight_plan *plan, int transposed, const
 int64_t rvx__amx_weight_scratch(int transposed, const rvx_shape *in, const rvx_shape *out,
                                 const rvx_op_params *params, int threads)
 {
-    int64_t bytes = 0;
-    for (int64_t parts = 1; parts <= (transposed ? 1 : 3); parts += 2) {
+    const bool pay = !transposed && rvx__amx_weight_parts_pay(params, in[0], out[0]);
+    int64_t bytes = 0, most = pay ? 3 : 1;
+    for (int64_t parts = 1; parts <= most; parts += 2) {
         rvx__amx_weight_plan plan;
         rvx__amx_weight_plan_make(&plan, transposed, in, out, params, parts, threads);
         bytes = plan.scratch_bytes > bytes ? plan.scratch_bytes : bytes;

@@ -5,24 +5,6 @@
 #include "kernels/cpu/amx/correlate.h"
 #include "kernels/cpu/amx/weight.h"
 
-enum {
-    PARTS_TAPS_MIN = 27,
-    PARTS_CHANNELS_MIN = 24,
-    PARTS_VOXELS_MIN = 4096,
-    PARTS_PRODUCTS_MAX = 64 * 64
-};
-
-/* Whether six products of bf16 parts are faster than one of f32: 1.35 to 1.8 times with these
- * channels and 3^3 taps when measured, and the tiles are faster since. With fewer products or
- * voxels, cutting numbers into parts costs more than it gains. */
-static int parts_pay(const rvx_call *call, rvx_shape source, rvx_shape target)
-{
-    const int32_t *k = call->params->kernel, *s = call->params->stride;
-    return (int64_t)k[0] * k[1] * k[2] >= PARTS_TAPS_MIN && s[0] * s[1] * s[2] == 1 &&
-           source.c >= PARTS_CHANNELS_MIN && target.c >= PARTS_CHANNELS_MIN &&
-           rvx__shape_voxels(target) >= PARTS_VOXELS_MIN;
-}
-
 static void forward(const rvx_call *call, rvx__amx_pass pass, int64_t parts,
                     const rvx_tensor *target, const rvx_tensor *residual, int subtract)
 {
@@ -67,7 +49,7 @@ static int64_t parts_of(const rvx_call *call, const rvx_tensor *a, const rvx_ten
 void rvx__conv_forward_amx(const rvx_call *call)
 {
     const int64_t parts = parts_of(call, &call->in[0], &call->out[0]);
-    if (parts == 1 || parts_pay(call, call->in[0].shape, call->out[0].shape))
+    if (parts == 1 || rvx__amx_parts_pay(call->params, call->in[0].shape, call->out[0].shape))
         forward(call, RVX__AMX_CONV_FORWARD, parts, &call->out[0], &call->in[RVX_CONV_RESIDUAL], 0);
     else
         rvx__conv_forward_avx512(call);
@@ -77,7 +59,7 @@ void rvx__conv_forward_amx(const rvx_call *call)
 void rvx__conv_inverse_amx(const rvx_call *call)
 {
     const int64_t parts = parts_of(call, &call->in[0], &call->out[0]);
-    if (parts == 1 || parts_pay(call, call->in[0].shape, call->out[0].shape))
+    if (parts == 1 || rvx__amx_parts_pay(call->params, call->in[0].shape, call->out[0].shape))
         forward(call, RVX__AMX_CONV_FORWARD, parts, &call->in[RVX_CONV_RESIDUAL], &call->out[0], 1);
     else
         rvx__conv_inverse_avx512(call);
@@ -86,7 +68,8 @@ void rvx__conv_inverse_amx(const rvx_call *call)
 void rvx__conv_backward_data_amx(const rvx_call *call)
 {
     const int64_t parts = parts_of(call, &call->grad_in[0], &call->grad_out[0]);
-    if (parts == 1 || parts_pay(call, call->grad_out[0].shape, call->grad_in[0].shape))
+    if (parts == 1 ||
+        rvx__amx_parts_pay(call->params, call->grad_out[0].shape, call->grad_in[0].shape))
         backward_data(call, RVX__AMX_CONV_DATA, parts);
     else
         rvx__conv_backward_data_avx512(call);
@@ -96,8 +79,7 @@ void rvx__conv_backward_parameters_amx(const rvx_call *call)
 {
     const int64_t parts = parts_of(call, &call->in[0], &call->grad_out[0]);
     const rvx_shape x = call->in[0].shape, dy = call->grad_out[0].shape;
-    /* Measured to gain with up to 64 channels and to lose with 120 and 128. */
-    if (parts == 1 || (parts_pay(call, x, dy) && x.c * dy.c <= PARTS_PRODUCTS_MAX))
+    if (parts == 1 || rvx__amx_weight_parts_pay(call->params, x, dy))
         rvx__amx_weight_gradient(call, 0, parts);
     else
         rvx__conv_backward_parameters_avx512(call);
