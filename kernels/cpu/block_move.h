@@ -11,6 +11,7 @@
 #define RVX_CPU_BLOCK_MOVE_H
 
 #include "kernels/cpu/block.h"
+#include "kernels/cpu/units.h"
 #include "kernels/op.h"
 
 #include <omp.h>
@@ -84,30 +85,6 @@ static inline rvx_block_line line_gather(rvx_block_line l, char *fine)
     return l;
 }
 
-/* Units of a matrix [rows][columns] in place to [columns][rows]. */
-static inline void units_transpose(char *data, int64_t rows, int64_t columns, int64_t bytes,
-                                   char *spare, char *marks)
-{
-    int64_t count = rows * columns;
-    if (rows == 1 || columns == 1)
-        return;
-    memset(marks, 0, (size_t)count);
-    for (int64_t first = 0; first < count; first++) {
-        if (marks[first])
-            continue;
-        int64_t to = first, from = to % rows * columns + to / rows;
-        marks[first] = 1;
-        if (from == first)
-            continue;
-        memcpy(spare, data + first * bytes, (size_t)bytes);
-        for (; from != first; to = from, from = to % rows * columns + to / rows) {
-            memcpy(data + to * bytes, data + from * bytes, (size_t)bytes);
-            marks[from] = 1;
-        }
-        memcpy(data + to * bytes, spare, (size_t)bytes);
-    }
-}
-
 /* Lines of one slab where both sides are the same memory. */
 static inline void slab_in_place(const movement *m, int64_t slab, int64_t lines)
 {
@@ -117,7 +94,7 @@ static inline void slab_in_place(const movement *m, int64_t slab, int64_t lines)
     char *spare = scratch_own(m), *marks = spare + m->line_bytes;
     char *data = (char *)m->coarse->data + slab * lines * bytes;
     if (m->squeeze)
-        units_transpose(data, stride[0], lines, unit, spare, marks);
+        rvx__units_turn(data, (rvx_units){stride[0], lines, unit, unit}, spare, marks);
     for (int64_t i = 0; i < lines; i++) {
         rvx_block_line l = line_of(m, slab * lines + i);
         char *at = data + i * bytes;
@@ -127,7 +104,7 @@ static inline void slab_in_place(const movement *m, int64_t slab, int64_t lines)
         memcpy(at, spare, (size_t)bytes);
     }
     if (!m->squeeze)
-        units_transpose(data, lines, stride[0], unit, spare, marks);
+        rvx__units_turn(data, (rvx_units){lines, stride[0], unit, unit}, spare, marks);
 }
 
 /* Slabs of a movement in place, and the lines of each. Lines that stay in their slice need no

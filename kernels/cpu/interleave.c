@@ -1,34 +1,9 @@
 /* deinterleave and interleave on the CPU (see kernels/interleave.h). */
 #include "kernels/interleave.h"
 #include "kernels/cpu/copy.h"
+#include "kernels/cpu/units.h"
 
 #include <omp.h>
-
-/* Units of a matrix [rows][columns] turned in place to [columns][rows], or a column of bytes of
- * them: `bytes` of every unit, units being `pitch` bytes apart. */
-typedef struct turn {
-    int64_t rows, columns, bytes, pitch;
-} turn;
-
-static void units_turn(char *data, turn t, char *spare, char *marks)
-{
-    int64_t count = t.rows * t.columns;
-    memset(marks, 0, (size_t)count);
-    for (int64_t first = 0; first < count; first++) {
-        if (marks[first])
-            continue;
-        int64_t to = first, from = to % t.rows * t.columns + to / t.rows;
-        marks[first] = 1;
-        if (from == first)
-            continue;
-        memcpy(spare, data + first * t.pitch, (size_t)t.bytes);
-        for (; from != first; to = from, from = to % t.rows * t.columns + to / t.rows) {
-            memcpy(data + to * t.pitch, data + from * t.pitch, (size_t)t.bytes);
-            marks[from] = 1;
-        }
-        memcpy(data + to * t.pitch, spare, (size_t)t.bytes);
-    }
-}
 
 /* The whole's memory, seen as lines of voxels. */
 typedef struct memory {
@@ -84,24 +59,25 @@ static void line_turn(char *line, char *aside, int64_t w, int64_t unit, int deal
 static void slice_turn(const memory *m, char *slice, char *own, int deal)
 {
     int64_t line = m->w * m->unit;
-    turn lines = {deal ? m->h : RVX_PARTS, deal ? RVX_PARTS : m->h, line, line};
+    rvx_units lines = {deal ? m->h : RVX_PARTS, deal ? RVX_PARTS : m->h, line, line};
     if (!deal)
-        units_turn(slice, lines, own, own + m->line_bytes);
+        rvx__units_turn(slice, lines, own, own + m->line_bytes);
     for (int64_t y = 0; y < m->h; y++)
         line_turn(slice + y * RVX_PARTS * line, own, m->w, m->unit, deal);
     if (deal)
-        units_turn(slice, lines, own, own + m->line_bytes);
+        rvx__units_turn(slice, lines, own, own + m->line_bytes);
 }
 
 /* Slices of the batch between [slices][4] and [4][slices], a line of each at a time. */
 static void slices_turn(const memory *m, int deal)
 {
     int64_t line = m->w * m->unit;
-    turn slices = {deal ? m->slices : RVX_PARTS, deal ? RVX_PARTS : m->slices, line, m->h * line};
+    rvx_units slices = {deal ? m->slices : RVX_PARTS, deal ? RVX_PARTS : m->slices, line,
+                        m->h * line};
 #pragma omp parallel for num_threads(m->threads) schedule(static)
     for (int64_t y = 0; y < m->h; y++) {
         char *own = m->scratch + omp_get_thread_num() * m->each_bytes;
-        units_turn(m->data + y * line, slices, own, own + m->line_bytes);
+        rvx__units_turn(m->data + y * line, slices, own, own + m->line_bytes);
     }
 }
 
