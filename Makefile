@@ -220,8 +220,9 @@ $(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_LIBRARIES)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBRARIES) -Wl,--end-group $(FUZZ_LINK) $(LIBS)
 
 # Static checks: layout of the text, layers, sizes, what the library calls and exports, registers and
-# spills of the CUDA kernels where there is nvcc, a public header that stands alone in C and C++.
+# spills of the CUDA kernels where there is nvcc, public headers that stand alone in C and C++.
 # `make tidy` adds clang-tidy.
+PUBLIC_HEADERS := bindings/c/revoxel.h $(wildcard bindings/c/revoxel/*.h)
 FORMATTED = $(shell git ls-files '*.c' '*.h' '*.hpp' '*.cu' '*.cuh')
 .PHONY: layers format check tidy
 layers: ; @tests/check/layers.sh
@@ -235,9 +236,10 @@ check: check-deps
 	@tests/check/sources.sh
 	@tests/check/cuda.sh $(if $(NVCC),$(BUILD)/kernels/cuda,none)
 	@tests/check/symbols.sh $(BUILD)/librevoxel.a $(BUILD)/librevoxel.so $(CLI_OBJECTS)
-	@$(CC) -std=c99 $(WARNINGS) -Wpedantic -fsyntax-only -x c bindings/c/revoxel.h
-	@$(CXX) -std=c++11 $(WARNINGS) -Wpedantic -fsyntax-only -x c++ bindings/c/revoxel.h
-	@echo "header: stands alone in C99 and C++11"
+	@for header in $(PUBLIC_HEADERS); do \
+	$(CC) -std=c99 $(WARNINGS) -Wpedantic -fsyntax-only -x c $$header && \
+	$(CXX) -std=c++11 $(WARNINGS) -Wpedantic -fsyntax-only -x c++ $$header || exit 1; done
+	@echo "header: it and its $(words $(filter-out bindings/c/revoxel.h,$(PUBLIC_HEADERS))) parts stand alone in C99 and C++11"
 
 # Every test under AddressSanitizer and UndefinedBehaviorSanitizer, in a build of its own.
 .PHONY: sanitize

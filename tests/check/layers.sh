@@ -1,7 +1,9 @@
 #!/bin/sh
 # The layer rule: no include points upwards. kernels <- engine <- models <- bindings/c <- {cpp, python,
 # cli}; inside engine base <- graph <- plan <- run, base <- volume <- run, and segment sits on run and
-# volume. What stands above bindings/c sees bindings/c/revoxel.h alone. Run from the repository root.
+# volume. What stands above bindings/c sees bindings/c/revoxel.h alone. The public header and its parts in
+# bindings/c/revoxel/ include one another relative to themselves, and nothing of ours besides, so that
+# they can be copied anywhere. Run from the repository root.
 set -eu
 sources=$(git ls-files -- 'kernels/*' 'engine/*' 'models/*' 'bindings/*' | grep -E '\.(c|h|cu|cuh|cpp|hpp|def)$')
 
@@ -11,7 +13,18 @@ if grep -nE '^[[:space:]]*#[[:space:]]*include' $sources | grep -vE '#include (<
     exit 1
 fi
 
-grep -E '^#include "' $sources /dev/null | sed -E 's/^([^:]*):#include "([^"]*)".*/\1 \2/' | awk '
+public=$(git ls-files -- bindings/c/revoxel.h 'bindings/c/revoxel/*')
+for part in $public; do
+    for included in $(sed -nE 's/^#include "([^"]*)".*/\1/p' "$part"); do
+        case " $(echo $public) " in *" $(dirname "$part")/$included "*) ;; *)
+            echo "layers: $part includes $included, which is no part of the public header" >&2
+            exit 1
+            ;;
+        esac
+    done
+done
+
+grep -E '^#include "' $(echo "$sources" | grep -vxF "$public") /dev/null | sed -E 's/^([^:]*):#include "([^"]*)".*/\1 \2/' | awk '
 BEGIN {
     below["kernels"]        = "kernels"
     below["engine/base"]    = "kernels engine/base"
