@@ -98,6 +98,19 @@ cleanup:
     return status;
 }
 
+/* Segments as rvx_predict does, with own kernels. */
+rvx_status rvx__training_judge(const rvx_training *t, const char *run, rvx_error *error)
+{
+    rvx_device *device = t->device;
+    rvx_choices *choices = device ? device->choices : NULL;
+    if (device)
+        device->choices = NULL;
+    rvx_status status = rvx__facade_judge(t->dataset, run, &t->options, device, t->overflow, error);
+    if (device)
+        device->choices = choices;
+    return status;
+}
+
 rvx_status rvx__training_run(rvx_training *t, const char *run, rvx_error *error)
 {
     rvx_status status;
@@ -116,18 +129,13 @@ rvx_status rvx__training_run(rvx_training *t, const char *run, rvx_error *error)
                          .tf32 = t->options.tf32 != 0,
                          .poll = poll_training,
                          .context = t};
-    rvx_choices *choices = device ? device->choices : NULL;
     rvx__facade_model_config(&job.config, &t->recipe);
     RVX_TRY(rvx__train(&job, error));
-    if (device)
-        device->choices = NULL; /* segments as rvx_predict does */
     if (!t->options.no_validation_output)
-        RVX_TRY(rvx__facade_judge(t->dataset, run, &t->options, device, t->overflow, error));
+        RVX_TRY(rvx__training_judge(t, run, error));
     rvx__facade_repairs_tell(&t->repairs, t->options.progress, t->options.context);
     status = rvx__facade_repairs_write(&t->repairs, run, error);
 cleanup:
-    if (device)
-        device->choices = choices;
     return status;
 }
 

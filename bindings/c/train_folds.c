@@ -31,13 +31,17 @@ static rvx_status folder_check(int *finished, const char *folder, int folds, boo
     return RVX_OK;
 }
 
-/* Moves the cases of one fold's validation into `all`. */
-static rvx_status evaluation_join(rvx_evaluation *all, const char *run, int fold, rvx_error *error)
+/* Moves the cases of one fold's validation into `all`. A fold that was trained without segmenting
+ * its cases is judged now. */
+static rvx_status evaluation_join(rvx_evaluation *all, const rvx_training *t, const char *run,
+                                  int fold, rvx_error *error)
 {
     rvx_status status;
     char path[RVX_PATH_BYTES];
     rvx_evaluation one = {0};
     RVX_TRY(rvx__path_join(path, run, "validation.json", error));
+    if (!rvx__path_is_file(path))
+        RVX_TRY(rvx__training_judge(t, run, error));
     RVX_TRY(rvx__evaluation_load(&one, path, error));
     status = rvx__evaluation_take(all, &one, fold, error);
 cleanup:
@@ -56,7 +60,7 @@ static rvx_status judge_folds(const rvx_training *t, const char *folder, int fol
     rvx_postprocess_choice choice = {0};
     for (int k = 1; k <= folds; k++) {
         RVX_TRY(rvx__fold_path(path, folder, k, error));
-        RVX_TRY(evaluation_join(&all, path, k, error));
+        RVX_TRY(evaluation_join(&all, t, path, k, error));
     }
     RVX_TRY(rvx__path_join(path, t->dataset->path, "dataset.json", error));
     RVX_TRY(rvx__class_list_load(&list, path, error));

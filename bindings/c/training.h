@@ -24,6 +24,8 @@ rvx_status rvx__training_open(rvx_training *training, const char *dataset, const
                               const rvx_train_options *options, rvx_error *error);
 /* Trains and judges the recipe as it is now into `run`. */
 rvx_status rvx__training_run(rvx_training *training, const char *run, rvx_error *error);
+/* Segments and judges the validation cases of `run`, which is trained. */
+rvx_status rvx__training_judge(const rvx_training *training, const char *run, rvx_error *error);
 void rvx__training_close(rvx_training *training); /* zeroed is legal */
 
 #endif

@@ -81,7 +81,8 @@ double rvx__evaluation_mean(const rvx_evaluation *evaluation, int field);
 void rvx__evaluation_order(int64_t *order, const rvx_evaluation *evaluation);
 
 /* cases[].{case, prediction, reference, spacing_mm, classes[].{label, name, dice, ...}, mean},
- * classes[].{label, name, mean, defined_cases}, mean.{dice, ...}; undefined values are null. */
+ * classes[].{label, name, mean, defined_cases}, mean.{dice, ...}; undefined values are null;
+ * repairs: a sentence each, where there were any. */
 rvx_status rvx__evaluation_write(const rvx_evaluation *evaluation, const char *path,
                                  rvx_error *error);
 /* Reads it back: FORMAT errors name file and field. Freed with rvx__evaluation_free. */

@@ -1,6 +1,7 @@
 /* Means of an evaluation, its JSON and its tables: see evaluate.h. Invariant: a mean leaves
  * undefined (NaN) values out and says how many it used. */
 #include "engine/segment/spread.h"
+#include "engine/volume/repair.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -186,6 +187,15 @@ static json_t *class_means_json(const rvx_evaluation *e, int64_t index, const rv
     return out;
 }
 
+/* What was repaired in the label maps before they were compared. */
+static json_t *repairs_json(const rvx_repairs *repairs)
+{
+    json_t *lines = json_array();
+    for (int64_t i = 0; i < repairs->count; i++)
+        json_array_append_new(lines, json_string(repairs->lines[i]));
+    return lines;
+}
+
 json_t *rvx__evaluation_to_json(const rvx_evaluation *evaluation)
 {
     rvx_spread spread;
@@ -216,6 +226,8 @@ json_t *rvx__evaluation_to_json(const rvx_evaluation *evaluation)
     json_object_set_new(root, "classes", classes);
     json_object_set_new(root, "cases", cases);
     json_object_set_new(root, "predictions_without_reference", unmatched);
+    if (evaluation->repairs && evaluation->repairs->count > 0)
+        json_object_set_new(root, "repairs", repairs_json(evaluation->repairs));
     return root;
 }
 

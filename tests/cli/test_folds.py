@@ -66,6 +66,14 @@ before = os.stat(path("half/fold_1/latest.safetensors")).st_mtime_ns
 works("it goes on", *TRAIN, "--fold", "all", "--out", "half", "--resume")
 ok(content("half/fold_2/latest.safetensors") == content("cv/fold_2/latest.safetensors"), "to the same bits")
 ok(os.stat(path("half/fold_1/latest.safetensors")).st_mtime_ns == before, "and leaves the finished fold alone")
+works("folds that are not judged", *TRAIN, "--fold", "all", "--out", "later", "--no-validation-output")
+ok(not os.path.exists(path("later/validation.json")) and not os.path.exists(path("later/fold_1/validation")),
+   "leave no judgement")
+works("judged later", *TRAIN, "--fold", "all", "--out", "later", "--resume")
+for name in ("postprocessing.json", "fold_2/postprocessing.json"):
+    ok(content("later", name) == content("cv", name), f"{name}: as judged at once")
+late = json.loads(content("later/validation.json"))
+ok([c["classes"] for c in late["cases"]] == [c["classes"] for c in pooled["cases"]], "with the same figures")
 refused("a plan is for one fold", 2, "--fold all", "plan", "data", "--fold", "all", "--out", "p.json")
 listed = json.loads(content("plan.json"))
 listed["fold"].update(train=["phantom_000"], validation=["phantom_001"])

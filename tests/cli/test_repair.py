@@ -220,7 +220,11 @@ def through_the_verbs():
         revoxel("convert", good, "mixed/a_0000" + ending)
     refused("one name with two endings", 1, "two images are called 'a'", "predict", "run", "mixed", "--out", "f")
     refused("evaluate", 1, ["labelsTr/b.nii.gz", "--repair"], "evaluate", "--pred", "data/labelsTr", "--ref", "data/labelsTr")
-    run = revoxel("evaluate", "--pred", "data/labelsTr", "--ref", "data/labelsTr", "--repair", "--quiet")
+    run = revoxel("evaluate", "--pred", "data/labelsTr", "--ref", "data/labelsTr", "--repair", "--quiet", "--out",
+                  "judged.json")
+    with open(path("judged.json")) as text:
+        lines = json.load(text).get("repairs", [])
+    ok(lines and any("labelsTr/b.nii.gz" in line for line in lines), "evaluate: its JSON lists the repairs", lines)
     ok(run.returncode == 0 and "rounded to labels" in run.stderr, "evaluate --repair says it", run.stderr)
     if dicom:
         voxels = np.asarray(nibabel.load(path(good)).dataobj).transpose(2, 1, 0)
