@@ -1,6 +1,6 @@
 /* rvx_synth: see revoxel.h. */
 #include "bindings/c/facade.h"
-#include "engine/volume/phantom.h"
+#include "engine/phantom/phantom.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * makes vectors of them; sums have a fixed order. */
 #include "engine/volume/augment.h"
 
-#include "engine/volume/phantom_psf.h"
+#include "engine/volume/point_spread.h"
 
 #include <float.h>
 #include <math.h>

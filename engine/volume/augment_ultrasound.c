@@ -2,7 +2,7 @@
 #include "engine/volume/augment_ultrasound.h"
 
 #include "engine/volume/augment.h"
-#include "engine/volume/phantom_psf.h"
+#include "engine/volume/point_spread.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 #!/bin/sh
 # The layer rule: no include points upwards. kernels <- engine <- models <- bindings/c <- {cpp, python,
-# cli}; inside engine base <- graph <- plan <- run, base <- volume <- run, and segment sits on run and
-# volume. What stands above bindings/c sees bindings/c/revoxel.h alone. The public header and its parts in
-# bindings/c/revoxel/ include one another relative to themselves, and nothing of ours besides, so that
-# they can be copied anywhere. Run from the repository root.
+# cli}; inside engine base <- graph <- plan <- run, base <- volume <- run, phantom sits on volume, and
+# segment on run and volume. What stands above bindings/c sees bindings/c/revoxel.h alone. The public header
+# and its parts in bindings/c/revoxel/ include one another relative to themselves, and nothing of ours
+# besides, so that they can be copied anywhere. Run from the repository root.
 set -eu
 sources=$(git ls-files -- 'kernels/*' 'engine/*' 'models/*' 'bindings/*' | grep -E '\.(c|h|cu|cuh|cpp|hpp|def)$')
 
@@ -31,10 +31,11 @@ BEGIN {
     below["engine/graph"]   = "kernels engine/base engine/graph"
     below["engine/plan"]    = "kernels engine/base engine/graph engine/plan"
     below["engine/volume"]  = "kernels engine/base engine/volume"
+    below["engine/phantom"] = "kernels engine/base engine/volume engine/phantom"
     below["engine/run"]     = "kernels engine/base engine/graph engine/plan engine/volume engine/run"
     below["engine/segment"] = "kernels engine/base engine/volume engine/run engine/segment"
     below["models"]         = "kernels engine/graph models"
-    below["bindings/c"]     = "kernels engine/base engine/graph engine/plan engine/volume engine/run engine/segment models bindings/c"
+    below["bindings/c"]     = "kernels engine/base engine/graph engine/plan engine/volume engine/phantom engine/run engine/segment models bindings/c"
 }
 function layer(path,    part, depth) {
     depth = split(path, part, "/")

@@ -4,7 +4,7 @@ patch under a matrix.
 
 Tolerances: float32 rounding of values of order one (2^-24 each) times the number of roundings, which
 is the number of taps for sums; the fast logarithm and exponential of gamma are within 1e-6 and 3e-7 of
-theirs (phantom_psf.h), the exponent is at most 1.5 times the 46 of log(1e-20)."""
+theirs (point_spread.h), the exponent is at most 1.5 times the 46 of log(1e-20)."""
 import os, subprocess, sys, tempfile
 
 try:

@@ -2,7 +2,7 @@
  * echoes come at their delays, speckle keeps its statistics; and beams are found where a picture
  * widens. */
 #include "engine/volume/augment_ultrasound.h"
-#include "engine/volume/phantom_psf.h"
+#include "engine/volume/point_spread.h"
 #include "tap.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Probe of one case: where it stands, how wide it opens, how it is set. Invariant: a pure function
  * of seed, case and field of view. */
-#include "engine/volume/phantom_scene.h"
+#include "engine/phantom/scene.h"
 
 #include <math.h>
 

@@ -1,9 +1,9 @@
 /* Phantom datasets on disk: same seed, same bytes; labels; memory; label maps as anatomy; refusals
  * that leave nothing behind. */
 #include "engine/base/file.h"
+#include "engine/phantom/acoustics.h"
+#include "engine/phantom/phantom.h"
 #include "engine/volume/dataset.h"
-#include "engine/volume/phantom.h"
-#include "engine/volume/phantom_acoustics.h"
 #include "tap.h"
 
 #include <math.h>

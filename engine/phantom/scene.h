@@ -70,16 +70,6 @@ static inline uint64_t rvx__phantom_stream(int64_t case_index, int purpose)
     return ((uint64_t)case_index << 8 | (uint64_t)purpose) ^ ((uint64_t)0x7075 << 48);
 }
 
-/* Sine of 2 pi t to 4e-6 for |t| < 2^20. Not libm: it vectorises, and its bits are ours. */
-static inline float rvx__sine_turns(float t)
-{
-    t -= (float)(int32_t)t;
-    t = t > 0.5f ? t - 1.0f : t < -0.5f ? t + 1.0f : t;
-    t = t > 0.25f ? 0.5f - t : t < -0.25f ? -0.5f - t : t;
-    float x = 6.28318530718f * t, s = x * x;
-    return x * (1.0f + s * (-1.0f / 6 + s * (1.0f / 120 + s * (-1.0f / 5040 + s / 362880))));
-}
-
 /* Abdomen of one case: liver with vessels, gallbladder and tumours behind a wall of skin, fat,
  * muscle and ribs. Labels 0 background, 1 parenchyma, 2 vessel, 3 gallbladder, 4 tumour.
  * `field_mm` is the field of view; `edge_mm` the softness of boundaries (about one sample);

@@ -1,9 +1,9 @@
 /* Driver of the phantom: cases to files, see phantom.h. */
-#include "engine/volume/phantom.h"
+#include "engine/phantom/phantom.h"
 
 #include "engine/base/file.h"
+#include "engine/phantom/acoustics.h"
 #include "engine/volume/dataset.h"
-#include "engine/volume/phantom_acoustics.h"
 
 #include <math.h>
 #include <omp.h>

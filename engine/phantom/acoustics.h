@@ -17,7 +17,7 @@
 #ifndef RVX_PHANTOM_ACOUSTICS_H
 #define RVX_PHANTOM_ACOUSTICS_H
 
-#include "engine/volume/phantom_scene.h"
+#include "engine/phantom/scene.h"
 
 typedef struct rvx_ultrasound rvx_ultrasound;
 

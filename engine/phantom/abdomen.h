@@ -1,11 +1,11 @@
-/* The abdomen's parameters, shared by the file that draws them (phantom_build.c) and the file that
- * evaluates them (phantom_abdomen.c). Everything below the wall is kept in the liver's own frame:
+/* The abdomen's parameters, shared by the file that draws them (build.c) and the file that
+ * evaluates them (abdomen.c). Everything below the wall is kept in the liver's own frame:
  * p' = rotation (p - centre), in mm. */
 #ifndef RVX_PHANTOM_ABDOMEN_H
 #define RVX_PHANTOM_ABDOMEN_H
 
-#include "engine/volume/phantom_scene.h"
-#include "engine/volume/phantom_vessels.h"
+#include "engine/phantom/scene.h"
+#include "engine/phantom/vessels.h"
 
 enum { WAVES = 8, LOBES_MAX = 6, TUMOURS_MAX = 4, STONES_MAX = 3, RIBS_MAX = 2 };
 

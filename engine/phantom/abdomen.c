@@ -1,7 +1,9 @@
 /* Abdomen as implicit surfaces: what tissue and which label stand at a point. Owns: the evaluation
- * of rvx_abdomen; phantom_build.c draws its parameters. Tissues are laid over each other from the
+ * of rvx_abdomen; build.c draws its parameters. Tissues are laid over each other from the
  * outside in, each with a soft edge, so that impedance has a gradient for the acoustics to read. */
-#include "engine/volume/phantom_abdomen.h"
+#include "engine/phantom/abdomen.h"
+
+#include "engine/volume/point_spread.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
  *
  * Acoustic values: Duck, "Physical properties of tissue" (1990); attenuation in dB/cm/MHz,
  * impedance in MRayl. Backscatter is relative to normal liver. */
-#include "engine/volume/phantom_abdomen.h"
+#include "engine/phantom/abdomen.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* A real label map as anatomy. Owns: rvx_atlas: one byte a voxel, labels in place of the map's
  * values, and a tissue for each label. Tissues are interpolated between voxel centres, so borders
  * are soft where the map has steps. */
-#include "engine/volume/phantom_scene.h"
+#include "engine/phantom/scene.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -159,7 +159,7 @@ void rvx__atlas_labels(const rvx_atlas *atlas, uint8_t *out, int64_t z)
     }
 }
 
-/* Fractional voxel index of a scene coordinate, see phantom_scene.h. */
+/* Fractional voxel index of a scene coordinate, see scene.h. */
 static float voxel_of(const rvx_geometry *g, int axis, float mm)
 {
     float shift = axis == 1 ? -0.5f : 0.5f * (float)(g->size[axis] - 1);

@@ -1,7 +1,7 @@
-/* The scanner: scene to scatterers to beams to picture, see phantom_acoustics.h. */
-#include "engine/volume/phantom_acoustics.h"
+/* The scanner: scene to scatterers to beams to picture, see acoustics.h. */
+#include "engine/phantom/acoustics.h"
 
-#include "engine/volume/phantom_psf.h"
+#include "engine/volume/point_spread.h"
 
 #include <assert.h>
 #include <stdlib.h>

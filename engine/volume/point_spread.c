@@ -1,8 +1,8 @@
-/* Point spread filters and noise rows; see phantom_psf.h. Plain loops over contiguous rows, written
- * so that the compiler vectorises them without reordering any sum. */
-#include "engine/volume/phantom_psf.h"
+/* Point spread filters and noise rows; see point_spread.h. Plain loops over contiguous rows,
+ * written so that the compiler vectorises them without reordering any sum. */
+#include "engine/volume/point_spread.h"
 
-#include "engine/volume/phantom_scene.h"
+#include "kernels/random.h"
 
 void rvx__taps_set(rvx_taps *taps, int64_t row, double sigma, double cut)
 {

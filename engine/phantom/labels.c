@@ -1,5 +1,5 @@
 /* Which values of real label maps become which label. Owns: rvx_label_table. */
-#include "engine/volume/phantom_scene.h"
+#include "engine/phantom/scene.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,6 +1,6 @@
 /* Vessel trees: growth and lookup. Source of the branching rule: C. D. Murray, "The physiological
  * principle of minimum work", PNAS 12 (1926). */
-#include "engine/volume/phantom_vessels.h"
+#include "engine/phantom/vessels.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 /* Physics of the phantom: speckle statistics, loss and gain, elementary functions, vessel lookup.
  * Tolerances are standard errors estimated from independent blocks of the data, or the error bound
  * that the function under test states. */
-#include "engine/volume/phantom_acoustics.h"
-#include "engine/volume/phantom_psf.h"
-#include "engine/volume/phantom_vessels.h"
+#include "engine/phantom/acoustics.h"
+#include "engine/phantom/vessels.h"
+#include "engine/volume/point_spread.h"
 
 #include "tap.h"
 

@@ -1,8 +1,8 @@
 /* Building blocks of the acoustics: tables of Gaussian taps that change from row to row, rows of
  * complex Gaussian noise, and the elementary functions that must not depend on the C library.
  * Invariant: each output element is formed in one fixed order, whatever the vector width. */
-#ifndef RVX_PHANTOM_PSF_H
-#define RVX_PHANTOM_PSF_H
+#ifndef RVX_POINT_SPREAD_H
+#define RVX_POINT_SPREAD_H
 
 #include <math.h>
 #include <stdint.h>
@@ -74,6 +74,16 @@ static inline float rvx__exp2_fast(float x)
     float scale;
     memcpy(&scale, &bits, sizeof scale);
     return p * scale;
+}
+
+/* Sine of 2 pi t to 4e-6 for |t| < 2^20. Not libm: it vectorises, and its bits are ours. */
+static inline float rvx__sine_turns(float t)
+{
+    t -= (float)(int32_t)t;
+    t = t > 0.5f ? t - 1.0f : t < -0.5f ? t + 1.0f : t;
+    t = t > 0.25f ? 0.5f - t : t < -0.25f ? -0.5f - t : t;
+    float x = 6.28318530718f * t, s = x * x;
+    return x * (1.0f + s * (-1.0f / 6 + s * (1.0f / 120 + s * (-1.0f / 5040 + s / 362880))));
 }
 
 #endif
