@@ -58,28 +58,36 @@ rvx_status rvx__folds_write(const char *path, int folds, int finished, rvx_error
     return status;
 }
 
-/* The rules of the caller's file, else those that lie beside the model; then what the caller adds
- * for every class. */
+rvx_status rvx__model_rules(rvx_postprocess *rules, const rvx_recipe *recipe, const char *run,
+                            const char *file, bool none, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    const char *names[RVX_CLASSES_MAX];
+    char path[RVX_PATH_BYTES], folder[RVX_PATH_BYTES];
+    *rules = (rvx_postprocess){0};
+    for (int64_t k = 0; k < recipe->network.classes; k++)
+        names[k] = recipe->labels[k];
+    if (file)
+        return rvx__postprocess_load(rules, file, names, recipe->network.classes, error);
+    if (none)
+        return RVX_OK;
+    RVX_TRY(rvx__path_is_directory(run) ? rvx__path_join(folder, NULL, run, error)
+                                        : rvx__path_parent(folder, run, error));
+    RVX_TRY(rvx__path_join(path, folder, RVX_POSTPROCESS_FILE, error));
+    if (rvx__path_is_file(path))
+        status = rvx__postprocess_load(rules, path, names, recipe->network.classes, error);
+cleanup:
+    return status;
+}
+
+/* The model's rules or the caller's; then what the caller adds for every class. */
 static rvx_status rules_find(rvx_model_set *set, const char *run,
                              const rvx_predict_options *options, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     const rvx_recipe *recipe = &set->files[0].recipe;
-    const char *names[RVX_CLASSES_MAX];
-    char path[RVX_PATH_BYTES], folder[RVX_PATH_BYTES];
-    for (int64_t k = 0; k < recipe->network.classes; k++)
-        names[k] = recipe->labels[k];
-    if (options->postprocessing) {
-        RVX_TRY(rvx__postprocess_load(&set->rules, options->postprocessing, names,
-                                      recipe->network.classes, error));
-    } else if (!options->no_postprocessing && options->also_count == 0) {
-        RVX_TRY(rvx__path_is_directory(run) ? rvx__path_join(folder, NULL, run, error)
-                                            : rvx__path_parent(folder, run, error));
-        RVX_TRY(rvx__path_join(path, folder, RVX_POSTPROCESS_FILE, error));
-        if (rvx__path_is_file(path))
-            RVX_TRY(
-                rvx__postprocess_load(&set->rules, path, names, recipe->network.classes, error));
-    }
+    RVX_TRY(rvx__model_rules(&set->rules, recipe, run, options->postprocessing,
+                             options->no_postprocessing || options->also_count > 0, error));
     for (int64_t k = 1; k < recipe->network.classes; k++) {
         if (options->smallest_object_mm3 > set->rules.smallest_mm3[k])
             set->rules.smallest_mm3[k] = options->smallest_object_mm3;

@@ -22,6 +22,9 @@ rvx_status rvx__folds_write(const char *path, int folds, int finished, rvx_error
 /* FOLDER/fold_K, K from 1. */
 rvx_status rvx__fold_path(char out[RVX_PATH_BYTES], const char *folder, int fold, rvx_error *error);
 
+/* The rules of `file`; without one those that lie beside the model `run`, unless `none`. */
+rvx_status rvx__model_rules(rvx_postprocess *rules, const rvx_recipe *recipe, const char *run,
+                            const char *file, bool none, rvx_error *error);
 /* Opens what rvx_predict is asked to: networks that do not go together are refused, and a
  * cross-validation that is not finished. Freed in every case. */
 rvx_status rvx__model_set_open(rvx_model_set *set, const char *run,

@@ -1,5 +1,5 @@
 /* rvx_segmenter: the model file as a handle, volumes in the caller's memory. */
-#include "bindings/c/model_file.h"
+#include "bindings/c/model_set.h"
 
 #include "engine/run/cases.h"
 
@@ -9,6 +9,7 @@
 
 struct rvx_segmenter {
     rvx_model_file model;
+    rvx_postprocess rules;
     rvx_device *device; /* NULL: the CPU */
     int threads;
 };
@@ -25,6 +26,9 @@ rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
     RVX_TRY(rvx__facade_options(&options, sizeof options, given, "rvx_segmenter_options", error));
     RVX_TRY(rvx__facade_required(model, "model", error));
     RVX_TRY(rvx__facade_threads(options.threads, error));
+    if (options.postprocessing && options.no_postprocessing)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT,
+                          "postprocessing and no_postprocessing exclude each other"));
     made = calloc(1, sizeof *made);
     if (!made)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory"));
@@ -36,6 +40,8 @@ rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
                                        .isa = made->device ? RVX_ISA_CUDA : rvx__isa_detect(),
                                        .device = made->device};
     RVX_TRY(rvx__model_file_open(&made->model, model, false, &predictor, error));
+    RVX_TRY(rvx__model_rules(&made->rules, &made->model.recipe, model, options.postprocessing,
+                             options.no_postprocessing != 0, error));
     *segmenter = made;
     made = NULL;
 cleanup:
@@ -134,6 +140,21 @@ static int poll_run(void *context, double done, double total)
     return rvx__facade_progress(run->progress, run->context, progress);
 }
 
+/* In the caller's label map, which is all there. */
+static rvx_status rules_apply(const rvx_segmenter *segmenter, uint8_t *labels, const rvx_grid *grid,
+                              rvx_error *error)
+{
+    rvx_status status;
+    rvx_spool *spool = NULL;
+    if (rvx__postprocess_idle(&segmenter->rules))
+        return RVX_OK;
+    RVX_TRY(rvx__spool_over(&spool, labels, grid->size[0] * grid->size[1] * grid->size[2], error));
+    status = rvx__postprocess_run(spool, grid->size, grid->spacing, &segmenter->rules, NULL, error);
+cleanup:
+    rvx__spool_free(spool);
+    return status;
+}
+
 rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
                              const float *const *channels, const rvx_grid *grid,
                              rvx_progress_callback progress, void *context, rvx_error *error)
@@ -160,6 +181,7 @@ rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
                        .started = rvx__facade_seconds()};
     RVX_TRY(rvx__predictor_run(segmenter->model.predictor, one, false, keep_labels, &run, poll_run,
                                &run, error));
+    RVX_TRY(rules_apply(segmenter, labels, grid, error));
     poll_run(&run, 1, 1); /* nothing is left to be stopped */
 cleanup:
     rvx__case_reader_close(one);

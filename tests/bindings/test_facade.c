@@ -3,6 +3,8 @@
 #include "bindings/c/revoxel.h"
 #include "tap.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static rvx_error error;
@@ -172,10 +174,102 @@ static void test_refusals(void)
     TAP_OK(rvx_report("no/such/run", NULL, &error) != RVX_OK && says("no/such/run"));
 }
 
+/* Objects of one class go that have less than a litre: all of them. */
+static void rules_write(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "w");
+    TAP_OK(file != NULL);
+    if (!file)
+        return;
+    fprintf(file, "{\"format_version\": 1, \"smallest_object_mm3\": {\"%s\": 1e6}}\n", name);
+    fclose(file);
+}
+
+/* Labels of an image that is noise. */
+static int segment(uint8_t *labels, const char *run, const char *rules, int none)
+{
+    enum { EDGE = 16, VOXELS = EDGE * EDGE * EDGE };
+    static float image[VOXELS];
+    const float *channels[] = {image};
+    const rvx_grid grid = {.size = {EDGE, EDGE, EDGE},
+                           .spacing = {1, 1, 1},
+                           .direction = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+    rvx_segmenter_options options = RVX_OPTIONS(rvx_segmenter_options);
+    rvx_segmenter *segmenter = NULL;
+    uint32_t state = 1;
+    for (int i = 0; i < VOXELS; i++)
+        image[i] = (float)((state = state * 1664525u + 1013904223u) >> 8) / 65536.0f;
+    options.postprocessing = rules;
+    options.no_postprocessing = none;
+    int fine = rvx_segmenter_open(&segmenter, run, &options, &error) == RVX_OK &&
+               rvx_segmenter_run(segmenter, labels, channels, &grid, NULL, NULL, &error) == RVX_OK;
+    if (!fine)
+        printf("# %s\n", error.message);
+    rvx_segmenter_close(segmenter);
+    return fine;
+}
+
+/* The label that most voxels have, background aside. */
+static int most_frequent(const uint8_t *labels, int voxels)
+{
+    int count[256] = {0}, best = 1;
+    for (int i = 0; i < voxels; i++)
+        count[labels[i]]++;
+    for (int label = 1; label < 256; label++)
+        best = count[label] > count[best] ? label : best;
+    return count[best] ? best : 0;
+}
+
+static void test_segmenter_rules(void)
+{
+    enum { VOXELS = 16 * 16 * 16 };
+    static const char *const names[] = {"background", "parenchyma", "vessel", "gallbladder",
+                                        "tumour"};
+    static uint8_t raw[VOXELS], beside[VOXELS], named[VOXELS], wanted[VOXELS];
+    static const int64_t widths[] = {4, 8};
+    char folder[] = "/tmp/rvx_facade_XXXXXX", data[64], run[64], rules[96], command[64];
+    if (!mkdtemp(folder)) {
+        tap_ok(0, "a scratch folder");
+        return;
+    }
+    snprintf(data, sizeof data, "%s/data", folder);
+    snprintf(run, sizeof run, "%s/run", folder);
+    snprintf(rules, sizeof rules, "%s/postprocessing.json", run);
+    rvx_synth_options synth = RVX_OPTIONS(rvx_synth_options);
+    synth.cases = 5;
+    synth.size[0] = synth.size[1] = synth.size[2] = 16;
+    TAP_OK(rvx_synth(data, &synth, &error) == RVX_OK);
+    rvx_plan_settings plan = RVX_OPTIONS(rvx_plan_settings);
+    plan.widths = widths;
+    plan.width_count = 2;
+    plan.patch[0] = plan.patch[1] = plan.patch[2] = 16;
+    plan.steps = 2;
+    rvx_train_options train = RVX_OPTIONS(rvx_train_options);
+    train.settings = &plan;
+    train.no_validation_output = 1;
+    train.threads = 1;
+    tap_ok(rvx_train(data, run, &train, &error) == RVX_OK, "trained: %s", error.message);
+    TAP_OK(segment(raw, run, NULL, 0)); /* nothing lies beside the model yet */
+    int label = most_frequent(raw, VOXELS);
+    tap_ok(label > 0 && label < 5, "some class is found: %d", label);
+    rules_write(rules, label > 0 && label < 5 ? names[label] : "");
+    TAP_OK(segment(beside, run, NULL, 0));
+    for (int i = 0; i < VOXELS; i++)
+        wanted[i] = raw[i] == label ? 0 : raw[i];
+    tap_ok(memcmp(beside, wanted, VOXELS) == 0, "rules beside the model are applied");
+    TAP_OK(segment(named, run, rules, 0) && memcmp(named, beside, VOXELS) == 0);
+    TAP_OK(segment(named, run, NULL, 1) && memcmp(named, raw, VOXELS) == 0);
+    TAP_OK(!segment(named, run, rules, 1) && says("exclude each other"));
+    TAP_OK(!segment(named, run, "no/such.json", 0) && says("no/such.json"));
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    TAP_OK(system(command) == 0);
+}
+
 int main(void)
 {
     test_options();
     test_models();
     test_refusals();
+    test_segmenter_rules();
     return tap_done();
 }

@@ -24,6 +24,9 @@ typedef struct rvx_segmenter_options {
     int threads;
     int mirror;
     const char *device, *device_library; /* see Devices above */
+    const char *postprocessing; /* rules (docs/postprocessing.md); NULL: postprocessing.json beside
+                                   the model, if there */
+    int no_postprocessing;      /* leave the rules beside the model aside */
 } rvx_segmenter_options;
 
 /* `model`: a .safetensors file or a run folder. */
@@ -36,7 +39,8 @@ RVX_API int rvx_segmenter_classes(const rvx_segmenter *segmenter); /* background
 RVX_API const char *rvx_segmenter_label(const rvx_segmenter *segmenter,
                                         int label); /* lives as long as the handle */
 
-/* Memory that a run on such a grid takes at most, in bytes, without running. */
+/* Memory that a run on such a grid takes at most, in bytes, without running. Post-processing takes
+ * two slices and 88 bytes an object besides. */
 RVX_API rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter,
                                        const rvx_grid *grid, rvx_error *error);
 
