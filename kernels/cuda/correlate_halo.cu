@@ -7,7 +7,7 @@
  * two groups an instruction. A warp computes ROWS rows of 16 voxels; what it loads of row y serves
  * the three rows of targets whose taps meet it. */
 #include "kernels/cuda/correlate.h"
-#include "kernels/cuda/finish.h"
+#include "kernels/cuda/gather_form.h"
 #include "kernels/cuda/halo.h"
 #include "kernels/cuda/tap_weight.h"
 
@@ -15,13 +15,9 @@ namespace
 {
 using namespace rvx;
 
-struct Parameters {
-    View source;
-    Fold fold;
-    Finish finish;
+struct Parameters : Gathered {
     const uint32_t *weight; /* packed */
     Tiles tiles;
-    int32_t first[3]; /* voxels from a target to the source of its first tap */
     int32_t planes, chunks, column_tiles;
     Access access;
 };
@@ -275,25 +271,13 @@ void correlate_halo(const Correlation &c, simt::Stream queue)
 {
     const rvx__cuda_gather &g = c.gather;
     Parameters p = {};
-    p.source = view_of(c.source);
-    p.fold = fold_of(c.fold);
-    p.finish = finish_of(c);
+    static_cast<Gathered &>(p) = gathered_of(c);
     p.weight = static_cast<const uint32_t *>(c.scratch);
     p.tiles = tiles_of(c.target.shape);
-    for (int a = 0; a < 3; a++)
-        p.first[a] = g.scatter ? g.pad[a] - (g.kernel[a] - 1) : -g.pad[a];
     p.planes = g.kernel[0];
     p.chunks = rvx__cuda_halo_chunks(g.source_c);
     p.access = access_of(c.source, c.fold, true);
-    switch (rvx__cuda_halo_groups(g.source_c)) {
-    case 1:
-        return launch_groups<1>(c, p, queue);
-    case 2:
-        return launch_groups<2>(c, p, queue);
-    case 3:
-        return launch_groups<3>(c, p, queue);
-    default:
-        return launch_groups<4>(c, p, queue);
-    }
+    with_groups(rvx__cuda_halo_groups(g.source_c),
+                [&](auto groups) { launch_groups<decltype(groups)::VALUE>(c, p, queue); });
 }
 } // namespace rvx

@@ -15,7 +15,7 @@
  * never move between registers, and a target's 27 taps are added in the same order wherever it
  * lies. */
 #include "kernels/cuda/correlate.h"
-#include "kernels/cuda/finish.h"
+#include "kernels/cuda/gather_form.h"
 #include "kernels/cuda/halo.h"
 #include "kernels/cuda/simt_hopper.h"
 #include "kernels/cuda/tap_weight.h"
@@ -71,14 +71,10 @@ struct Columns {
     int32_t x, y, pieces, samples, planes; /* planes of a piece */
 };
 
-struct Parameters {
-    simt::TensorMap map; /* of the source, if `mapped` */
-    View source;
-    Fold fold;
-    Finish finish;
+struct Parameters : Gathered {
+    simt::TensorMap map;         /* of the source, if `mapped` */
     const unsigned char *weight; /* packed */
     Columns columns;
-    int32_t first[3]; /* voxels from a target to the source of its first tap */
     int32_t column_tiles;
     int32_t map_x[2]; /* coordinates 0 and 1 of the map for a voxel further along x */
     Access access;
@@ -502,24 +498,11 @@ namespace rvx
 {
 void correlate_stream(const Correlation &c, simt::Stream queue)
 {
-    const rvx__cuda_gather &g = c.gather;
     Parameters p = {};
-    p.source = view_of(c.source);
-    p.fold = fold_of(c.fold);
-    p.finish = finish_of(c);
+    static_cast<Gathered &>(p) = gathered_of(c);
     p.weight = static_cast<const unsigned char *>(c.scratch);
-    for (int a = 0; a < 3; a++)
-        p.first[a] = g.scatter ? g.pad[a] - (g.kernel[a] - 1) : -g.pad[a];
     p.access = wide(c.source) ? EIGHT : ONE;
-    switch (g.source_c / GROUP) {
-    case 1:
-        return launch_groups<1>(c, p, queue);
-    case 2:
-        return launch_groups<2>(c, p, queue);
-    case 3:
-        return launch_groups<3>(c, p, queue);
-    default:
-        return launch_groups<4>(c, p, queue);
-    }
+    with_groups(c.gather.source_c / GROUP,
+                [&](auto groups) { launch_groups<decltype(groups)::VALUE>(c, p, queue); });
 }
 } // namespace rvx

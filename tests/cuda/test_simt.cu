@@ -4,6 +4,7 @@
  * own. The words for matrices equal plain products. */
 #include "kernels/cuda/simt.h"
 #include "tests/cuda/apart.h"
+#include "tests/cuda/operands.h"
 
 namespace
 {
@@ -215,16 +216,6 @@ template <Bug bug> RVX_GLOBAL void RVX_BOUNDS(32) hand_on_kernel(int *to)
 /* ---- right or wrong ---------------------------------------------------------------------------
  */
 
-uint16_t some_bf16(int i) { return (uint16_t)simt::round_bf16(sinf((float)i * 1.7f)); }
-double value_of(uint16_t bits) { return (double)simt::as_float((uint32_t)bits << 16); }
-
-template <class T> T *array_of(int64_t count)
-{
-    T *p = static_cast<T *>(aligned_alloc(64, ((size_t)count * sizeof(T) + 63) / 64 * 64));
-    memset(p, 0xFF, (size_t)count * sizeof(T));
-    return p;
-}
-
 double expected(const Conv &p, int z, int y, int x, int out)
 {
     double sum = 0;
@@ -265,13 +256,13 @@ template <Bug bug> int run_conv()
         const double want =
             expected(p, (int)(v / p.w / p.h), (int)(v / p.w % p.h), (int)(v % p.w), (int)(i % C));
         const double off = fabs(value_of(p.y[i]) - want) / (fabs(want) + 4);
-        error = off <= error || error != error ? error : off; /* a NaN stays */
+        error = worse(error, off);
         total[i % C] += value_of(p.y[i]);
     }
     for (int i = 0; i < blocks * C; i++)
         total[i % C] -= (double)p.sums[i];
     for (int c = 0; c < C; c++)
-        error = fabs(total[c]) * 0x1p-2 <= error ? error : fabs(total[c]) * 0x1p-2;
+        error = worse(error, fabs(total[c]) * 0x1p-2);
     if (!(error < 0x1p-8))
         return WRONG;
     const simt::Statistics &s = simt::statistics;

@@ -4,6 +4,7 @@
  * loops. */
 #include "kernels/cuda/simt_hopper.h"
 #include "tests/cuda/apart.h"
+#include "tests/cuda/operands.h"
 
 namespace
 {
@@ -235,16 +236,6 @@ template <Bug bug> RVX_GLOBAL void RVX_BOUNDS(THREADS) ring_kernel(const RVX_CON
 /* ---- right or wrong ---------------------------------------------------------------------------
  */
 
-uint16_t some_bf16(int i) { return (uint16_t)simt::round_bf16(sinf((float)i * 1.7f)); }
-double value_of(uint16_t bits) { return (double)simt::as_float((uint32_t)bits << 16); }
-
-template <class T> T *array_of(int64_t count)
-{
-    T *p = static_cast<T *>(aligned_alloc(64, ((size_t)count * sizeof(T) + 63) / 64 * 64));
-    memset(p, 0xFF, (size_t)count * sizeof(T));
-    return p;
-}
-
 template <Bug bug> int run_ring()
 {
     uint16_t *a = array_of<uint16_t>(ROWS * PITCH), *b = array_of<uint16_t>(WEIGHT_BYTES / 2);
@@ -269,7 +260,7 @@ template <Bug bug> int run_ring()
                     2 * value_of(a[(m + FIRST) * PITCH + k]) *
                     value_of(b[k / 16 * N * 16 + n / 8 * 128 + k / 8 % 2 * 64 + n % 8 * 8 + k % 8]);
             const double off = fabs((double)p.d[m * N + n] - want);
-            worst = off <= worst || worst != worst ? worst : off; /* a NaN stays */
+            worst = worse(worst, off);
         }
     return worst < 1e-3 ? RIGHT : WRONG;
 }
@@ -446,7 +437,7 @@ void swizzle_check(simt::Swizzle swizzle, int row_bytes)
         for (int j = 0; j < (int)k; j++)
             want += value_of(a[i / 24 * (int)k + j]) * value_of(b[i % 24 * (int)k + j]);
         const double off = fabs((double)p.d[i] - want);
-        worst = off <= worst || worst != worst ? worst : off;
+        worst = worse(worst, off);
     }
     tap_ok(worst < 1e-4, "a swizzle of %d bytes: copied, then multiplied", row_bytes);
 }
