@@ -5,14 +5,14 @@ PYTHON ?= /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 JOBS ?= $(shell nproc)
 
-PACKAGES := gcc g++ make zlib1g-dev libdeflate-dev libjansson-dev libpng-dev libgdcm-dev perl
+PACKAGES := gcc g++ make zlib1g-dev libisal-dev libjansson-dev libpng-dev libgdcm-dev perl
 TEST_PACKAGES := python3 python3-numpy python3-nibabel python3-pil python3-scipy python3-pydicom
 BENCH_PACKAGES := libdnnl-dev python3-torch python3-scipy libopenblas0-openmp
 CHECK_PACKAGES := clang-format clang-tidy
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -O3 -g -fPIC -fvisibility=hidden -fopenmp -I. -MMD -MP $(WARNINGS) $(CFLAGS)
-LIBS := -ljansson -lpng -lz -ldeflate -lm -lpthread -ldl
+LIBS := -ljansson -lpng -lz -lisal -lm -lpthread -ldl
 
 # ISO C forbids contraction by default; simd.h counts on a * b + c being one FMA.
 ISA_base := -ffp-contract=fast

@@ -1,6 +1,9 @@
 /* Reading bytes, plain, gzip or zlib. Owns: the decompressor and its position. Invariant:
  * `position` is the uncompressed offset of the next byte; no byte outside the section is used;
- * compressed data are over only when zlib has checked their checksum. */
+ * compressed data are over only when their checksum has been checked.
+ *
+ * ISA-L inflates a stream as fast as libdeflate does a whole file, more than twice as fast as zlib
+ * (.nii.gz of 512^3 int16: 0.3 against 0.8 processor seconds), and holds 85 KiB. */
 #include "engine/volume/stream.h"
 
 #include <errno.h>
@@ -10,9 +13,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
-enum { INPUT_BYTES = 256 * 1024 };
+#include <isa-l/igzip_lib.h>
+
+enum { INPUT_BYTES = 256 * 1024, HEADER_BYTES = INPUT_BYTES / 2 };
 
 struct rvx__source {
     char *path;
@@ -22,9 +26,8 @@ struct rvx__source {
     int64_t start, end;  /* of the section in the file */
     int64_t file_offset; /* of the next byte to be read from the file */
     int64_t position;
-    z_stream zlib;
-    bool zlib_ready;
-    bool member_done; /* the current gzip member has ended */
+    struct inflate_state *inflate; /* where compressed */
+    bool member_done;              /* the current gzip member, or the zlib stream, has ended */
     uint8_t *input;
 };
 
@@ -51,15 +54,18 @@ static rvx_status file_read(rvx__source *s, void *out, int64_t count, int64_t *g
     return RVX_OK;
 }
 
-static rvx_status source_rewind(rvx__source *s, rvx_error *error)
+static void member_start(rvx__source *s)
+{
+    isal_inflate_reset(s->inflate); /* keeps the input */
+    s->member_done = false;
+}
+
+static void source_rewind(rvx__source *s)
 {
     s->file_offset = s->start;
     s->position = 0;
-    s->member_done = false;
-    s->zlib.avail_in = 0;
-    if (inflateReset(&s->zlib) != Z_OK)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: cannot restart decompression", s->path);
-    return RVX_OK;
+    s->inflate->avail_in = 0;
+    member_start(s);
 }
 
 rvx_status rvx__source_open(rvx__source **source, const char *path, rvx_error *error)
@@ -95,9 +101,13 @@ static rvx_status packing_set(rvx__source *s, rvx__packing packing, rvx_error *e
     s->compressed = packing == RVX__PACKING_FOUND ? s->members : packing != RVX__PACKING_NONE;
     if (!s->compressed)
         return RVX_OK;
-    if (inflateInit2(&s->zlib, 15 + (s->members ? 16 : 0)) != Z_OK)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: cannot start decompression", s->path);
-    s->zlib_ready = true;
+    s->inflate = malloc(sizeof *s->inflate);
+    if (!s->inflate)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory to decompress with", s->path);
+    isal_inflate_init(s->inflate);
+    s->inflate->next_in = s->input;
+    s->inflate->avail_in = 0;
+    s->inflate->crc_flag = s->members ? ISAL_GZIP : ISAL_ZLIB;
     return RVX_OK;
 }
 
@@ -151,11 +161,26 @@ int64_t rvx__source_bytes_max(const rvx__source *source)
 static rvx_status refill(rvx__source *s, rvx_error *error)
 {
     int64_t got;
-    if (s->zlib.avail_in)
+    if (s->inflate->avail_in)
         return RVX_OK;
     rvx_status status = file_read(s, s->input, INPUT_BYTES, &got, error);
-    s->zlib.next_in = s->input;
-    s->zlib.avail_in = (uInt)got;
+    s->inflate->next_in = s->input;
+    s->inflate->avail_in = (uint32_t)got;
+    return status;
+}
+
+/* ISA-L forgets a gzip header's flags where it gets the header in pieces (2.30), so that a name and
+ * a checksum of it are taken for voxels: members begin with all of theirs in the buffer. */
+static rvx_status header_gather(rvx__source *s, rvx_error *error)
+{
+    int64_t got;
+    const int64_t there = s->inflate->avail_in;
+    if (there >= HEADER_BYTES)
+        return RVX_OK;
+    memmove(s->input, s->inflate->next_in, (size_t)there);
+    rvx_status status = file_read(s, s->input + there, INPUT_BYTES - there, &got, error);
+    s->inflate->next_in = s->input;
+    s->inflate->avail_in = (uint32_t)(there + got);
     return status;
 }
 
@@ -167,54 +192,76 @@ static rvx_status member_next(rvx__source *s, bool *more, rvx_error *error)
     if (!s->members)
         return RVX_OK;
     rvx_status status = refill(s, error);
-    if (status != RVX_OK || !s->zlib.avail_in || s->zlib.next_in[0] != 0x1f)
+    if (status != RVX_OK || !s->inflate->avail_in || s->inflate->next_in[0] != 0x1f)
         return status;
     *more = true;
-    s->member_done = false;
-    return inflateReset(&s->zlib) == Z_OK
-               ? RVX_OK
-               : rvx__fail(error, RVX_ERROR_MEMORY, "%s: cannot restart decompression", s->path);
+    member_start(s);
+    return header_gather(s, error);
+}
+
+static const char *damage_name(int code)
+{
+    switch (code) {
+    case ISAL_INVALID_BLOCK:
+        return "invalid block";
+    case ISAL_INVALID_SYMBOL:
+        return "invalid symbol";
+    case ISAL_INVALID_LOOKBACK:
+        return "distance too far back";
+    case ISAL_INVALID_WRAPPER:
+        return "invalid header of gzip or zlib";
+    case ISAL_UNSUPPORTED_METHOD:
+        return "another method than deflate";
+    case ISAL_INCORRECT_CHECKSUM:
+        return "checksum differs";
+    default:
+        return "a dictionary would be needed";
+    }
+}
+
+/* What the input that is there becomes, at most `room` bytes of it. */
+static rvx_status inflate_some(rvx__source *s, uint8_t *out, int64_t room, int64_t *made,
+                               rvx_error *error)
+{
+    struct inflate_state *z = s->inflate;
+    const bool file_end = z->avail_in == 0;
+    z->next_out = out;
+    z->avail_out = room > 1 << 30 ? 1u << 30 : (uint32_t)room;
+    const uint32_t asked = z->avail_out;
+    const int code = isal_inflate(z);
+    *made = asked - z->avail_out;
+    s->position += *made;
+    if (code != ISAL_DECOMP_OK)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: compressed data are damaged near uncompressed byte %lld: %s", s->path,
+                         (long long)s->position, damage_name(code));
+    s->member_done = z->block_state == ISAL_BLOCK_FINISH;
+    if (!s->member_done && file_end && *made == 0)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: compressed data end early, after %lld uncompressed bytes: the file "
+                         "is truncated",
+                         s->path, (long long)s->position);
+    return RVX_OK;
 }
 
 static rvx_status inflate_read(rvx__source *s, uint8_t *out, int64_t count, int64_t *got,
                                rvx_error *error)
 {
-    rvx_status status;
+    rvx_status status = RVX_OK;
     while (*got < count) {
+        int64_t made;
         if (s->member_done) {
             bool more;
-            status = member_next(s, &more, error);
-            if (status != RVX_OK || !more)
-                return status;
+            RVX_TRY(member_next(s, &more, error));
+            if (!more)
+                break;
         }
-        status = refill(s, error);
-        if (status != RVX_OK)
-            return status;
-        int64_t want = count - *got;
-        uInt room = want > 1 << 30 ? 1u << 30 : (uInt)want;
-        s->zlib.next_out = out + *got;
-        s->zlib.avail_out = room;
-        bool file_end = s->zlib.avail_in == 0;
-        int code = inflate(&s->zlib, Z_NO_FLUSH);
-        int64_t made = room - s->zlib.avail_out;
+        RVX_TRY(refill(s, error));
+        RVX_TRY(inflate_some(s, out + *got, count - *got, &made, error));
         *got += made;
-        s->position += made;
-        if (code == Z_STREAM_END) {
-            s->member_done = true;
-        } else if (code == Z_BUF_ERROR || (code == Z_OK && file_end && made == 0)) {
-            return rvx__fail(
-                error, RVX_ERROR_FORMAT,
-                "%s: compressed data end early, after %lld uncompressed bytes: the file is "
-                "truncated",
-                s->path, (long long)s->position);
-        } else if (code != Z_OK) {
-            return rvx__fail(error, RVX_ERROR_FORMAT,
-                             "%s: compressed data are damaged near uncompressed byte %lld: %s",
-                             s->path, (long long)s->position,
-                             s->zlib.msg ? s->zlib.msg : "no detail");
-        }
     }
-    return RVX_OK;
+cleanup:
+    return status;
 }
 
 rvx_status rvx__source_read(rvx__source *s, void *out, int64_t count, int64_t *got,
@@ -233,14 +280,14 @@ rvx_status rvx__source_read(rvx__source *s, void *out, int64_t count, int64_t *g
 
 rvx_status rvx__source_seek(rvx__source *s, int64_t offset, rvx_error *error)
 {
-    uint8_t skipped[4096];
+    uint8_t skipped[32 * 1024];
     rvx_status status = RVX_OK;
     if (!s->compressed) {
         s->position = offset;
         return RVX_OK;
     }
     if (offset < s->position)
-        status = source_rewind(s, error);
+        source_rewind(s);
     while (status == RVX_OK && s->position < offset) {
         int64_t part = offset - s->position, got;
         if (part > (int64_t)sizeof skipped)
@@ -259,11 +306,10 @@ void rvx__source_close(rvx__source *s)
 {
     if (!s)
         return;
-    if (s->zlib_ready)
-        inflateEnd(&s->zlib);
     if (s->descriptor >= 0)
         close(s->descriptor);
     free(s->path);
     free(s->input);
+    free(s->inflate);
     free(s);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <zlib.h>
 
 static char folder[] = "/tmp/rvx_stream_XXXXXX";
 static char path_a[256], path_b[256];
@@ -188,6 +189,65 @@ static void test_gzip(void)
     free(packed);
 }
 
+/* One gzip member of zlib's, with everything that a header can have; stored, so that its length is
+ * known. */
+static int64_t member_put(uint8_t *out, int64_t room, const uint8_t *plain, int64_t count,
+                          int64_t name_bytes)
+{
+    z_stream z = {0};
+    char name[128] = "";
+    Bytef extra[9] = "AB\5\0abcde", comment[] = "of the scanner";
+    memset(name, 'n', (size_t)name_bytes);
+    gz_header header = {.extra = extra,
+                        .extra_len = sizeof extra,
+                        .name = (Bytef *)name,
+                        .comment = comment,
+                        .hcrc = 1};
+    if (deflateInit2(&z, 0, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
+        deflateSetHeader(&z, &header) != Z_OK)
+        return 0;
+    z.next_in = (Bytef *)(uintptr_t)plain;
+    z.avail_in = (uInt)count;
+    z.next_out = out;
+    z.avail_out = (uInt)room;
+    const int code = deflate(&z, Z_FINISH);
+    deflateEnd(&z);
+    return code == Z_STREAM_END ? room - z.avail_out : 0;
+}
+
+/* The header of a second member at every place around the end of the source's input buffer. */
+static void test_members(void)
+{
+    enum { FIRST = 262144 - 180, SECOND = 3000, SPAN = 120, ROOM = FIRST + SECOND + 1000 };
+    rvx_error error = {0};
+    int wrong = 0;
+    uint8_t *plain = malloc(FIRST + SECOND), *back = malloc(FIRST + SECOND + 1),
+            *packed = malloc(ROOM);
+    uint64_t state = 3;
+    for (int i = 0; i < FIRST + SECOND; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        plain[i] = (uint8_t)(state >> 56);
+    }
+    for (int64_t name = 0, first = 0; name < SPAN; name++) {
+        rvx__source *source = NULL;
+        int64_t got = 0;
+        first = member_put(packed, ROOM, plain, FIRST, name);
+        int64_t bytes = first + member_put(packed + first, ROOM - first, plain + FIRST, SECOND, 5);
+        rvx__file_write(path_b, packed, bytes, &error);
+        wrong += rvx__source_open(&source, path_b, &error) != RVX_OK ||
+                 rvx__source_read(source, back, FIRST + SECOND + 1, &got, &error) != RVX_OK ||
+                 got != FIRST + SECOND || memcmp(plain, back, FIRST + SECOND) != 0;
+        rvx__source_close(source);
+        if (name == 0 || name == SPAN - 1)
+            wrong += (first < 262144) != (name == 0);
+    }
+    tap_ok(wrong == 0, "a member's header wherever the input ends: %d wrong: %s", wrong,
+           error.message);
+    free(plain);
+    free(back);
+    free(packed);
+}
+
 /* ---- Writing ----------------------------------------------------------------------------------
  */
 
@@ -260,6 +320,7 @@ int main(void)
     snprintf(path_b, sizeof path_b, "%s/b.nii.gz", folder);
     test_long_stream();
     test_gzip();
+    test_members();
     test_writer();
     unlink(path_a);
     unlink(path_b);
