@@ -1,16 +1,15 @@
 /* Change of grid of images: see resample.h. Input slices are resampled within their plane (rows
  * first, then columns) into a ring; output slices are sums over the ring. */
 #include "engine/volume/resample.h"
+#include "kernels/resample.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows that are summed side by side; elements of a column that stay in registers; of a piece of a
- * slice that stays in cache while several output slices are made of it. */
-enum { LANES = 8, STRIP = 16, PIECE = 1024, BATCH = 8, STAGE_BYTES = 8 << 20 };
-
-typedef float strip __attribute__((vector_size(STRIP * sizeof(float)), aligned(4), may_alias));
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+/* Rows that are turned side by side, so that sums along them become sums of rows; columns of a
+ * slice that one thread takes at once; elements of a piece of a slice that stays in cache while
+ * several output slices are made of it. */
+enum { LINES = 16, COLUMNS = 256, PIECE = 1024, BATCH = 8, STAGE_BYTES = 8 << 20 };
 
 struct rvx_resampler {
     rvx_resampler_options options;
@@ -19,16 +18,22 @@ struct rvx_resampler {
     bool held, held_by_slice; /* to the range of the input; of each slice */
     float (*range)[2];        /* by channel; where held by slice [stage slice][channel] */
     int64_t stage_slices;     /* read at once */
-    float *stage;             /* [stage_slices][y][x][c] of the input */
-    float *rows;              /* the same after the rows were resampled */
-    int64_t batch;            /* output slices made at once */
+    rvx_row_sums_kernel sums;
+    float *stage;  /* [stage_slices][y][x][c] of the input */
+    float *rows;   /* the same after the rows were resampled, `rows_pitch` from row to row */
+    int64_t batch; /* output slices made at once */
     int64_t ring_slices;
-    float *ring;                /* [ring_slices][y][x][c]: input slices, resampled in their plane */
+    float *ring; /* [ring_slices][y][x][c]: input slices, resampled in their plane */
+    int64_t rows_pitch, ring_pitch;
     int64_t ring_low, ring_end; /* input slices in the ring: the last ones before ring_end */
 };
 
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* A distance between rows that are read together: whole cache lines, an odd number of them, or the
+ * rows would meet in a few sets of the cache. */
+static int64_t pitch_of(int64_t count) { return ((count + 15) / 16 | 1) * 16; }
 
 /* Input slices that `batch` output slices read together, at most. */
 static int64_t span(const rvx_taps *taps, int64_t batch)
@@ -46,6 +51,8 @@ static void extents_find(rvx_resampler *r)
 {
     const rvx_resampler_options *o = &r->options;
     int64_t slice = at_least(o->in_size[0], o->out_size[0]) * o->in_size[1] * o->channels * 4;
+    r->rows_pitch = pitch_of(o->out_size[0] * o->channels);
+    r->ring_pitch = pitch_of(o->out_size[0] * o->out_size[1] * o->channels);
     r->batch = at_least(1, BATCH * o->out_size[2] / at_least(o->in_size[2], o->out_size[2]));
     r->stage_slices = at_least(1, at_most(at_most(STAGE_BYTES / slice, BATCH), o->in_size[2]));
     r->ring_slices = span(&r->taps[2], r->batch) + r->stage_slices - 1;
@@ -54,8 +61,8 @@ static void extents_find(rvx_resampler *r)
 static int64_t bytes_of(const rvx_resampler *r)
 {
     const rvx_resampler_options *o = &r->options;
-    int64_t stage = r->stage_slices * o->in_size[1] * (o->in_size[0] + o->out_size[0]);
-    int64_t bytes = (stage + r->ring_slices * o->out_size[0] * o->out_size[1]) * o->channels * 4;
+    int64_t stage = r->stage_slices * o->in_size[1] * (o->in_size[0] * o->channels + r->rows_pitch);
+    int64_t bytes = (stage + r->ring_slices * r->ring_pitch) * 4;
     for (int a = 0; a < 3; a++)
         bytes += r->taps[a].out_size * (r->taps[a].count * 4 + 8);
     return bytes;
@@ -98,11 +105,11 @@ rvx_status rvx__resampler_create(rvx_resampler **resampler, const rvx_resampler_
     }
     if (made) {
         extents_find(r);
-        size_t stage = (size_t)(r->stage_slices * o->in_size[1] * o->channels) * sizeof(float);
-        r->stage = malloc(stage * (size_t)o->in_size[0]);
-        r->rows = malloc(stage * (size_t)o->out_size[0]);
-        r->ring = malloc((size_t)(r->ring_slices * o->out_size[0] * o->out_size[1] * o->channels) *
-                         sizeof *r->ring);
+        size_t stage = (size_t)(r->stage_slices * o->in_size[1]) * sizeof(float);
+        r->sums = rvx__row_sums_find(rvx__isa_detect());
+        r->stage = malloc(stage * (size_t)(o->in_size[0] * o->channels));
+        r->rows = malloc(stage * (size_t)r->rows_pitch);
+        r->ring = malloc((size_t)(r->ring_slices * r->ring_pitch) * sizeof *r->ring);
         r->range = calloc((size_t)(r->stage_slices * o->channels), sizeof *r->range);
         made = r->stage && r->rows && r->ring && r->range;
         if (made && r->held)
@@ -132,47 +139,60 @@ void rvx__resampler_free(rvx_resampler *r)
 /* ---- Within the plane -------------------------------------------------------------------------
  */
 
-/* out[row][x] = sum over k of weight[x][k] * in[row][first[x] + k], for one channel of up to LANES
- * rows side by side; `turned` has room for one row of `in` by LANES. */
-static void rows_resample(float *out, const float *in, float *turned, const rvx_taps *taps,
-                          int64_t row_count, int64_t channels)
+/* One channel of up to LINES rows, resampled along them; `turned` has room for LINES rows of input
+ * and of output. */
+static void rows_resample(float *out, const float *in, float *turned, const rvx_resampler *r,
+                          int64_t row_count)
 {
-    const int64_t in_row = taps->in_size * channels, out_row = taps->out_size * channels;
-    for (int64_t lane = 0; lane < row_count; lane++)
-        for (int64_t x = 0; x < taps->in_size; x++)
-            turned[x * LANES + lane] = in[lane * in_row + x * channels];
-    for (int64_t x = 0; x < taps->out_size; x++) {
-        const float *weights = taps->weights + x * taps->count;
-        const lanes *from = (const lanes *)(turned + taps->first[x] * LANES);
-        lanes sum = {0};
-        for (int64_t k = 0; k < taps->count; k++)
-            sum += weights[k] * from[k];
-        for (int64_t lane = 0; lane < row_count; lane++)
-            out[lane * out_row + x * channels] = sum[lane];
-    }
+    const rvx_taps *taps = &r->taps[0];
+    const int64_t channels = r->options.channels, in_row = taps->in_size * channels;
+    float *made = turned + taps->in_size * LINES;
+    for (int64_t x = 0; x < taps->in_size; x++)
+        for (int64_t line = 0; line < row_count; line++)
+            turned[x * LINES + line] = in[line * in_row + x * channels];
+    r->sums(&(rvx_row_sums){.out = made,
+                            .out_stride = LINES,
+                            .out_rows = taps->out_size,
+                            .in = turned,
+                            .in_stride = LINES,
+                            .in_rows = taps->in_size,
+                            .first = taps->first,
+                            .weights = taps->weights,
+                            .taps = taps->count,
+                            .count = row_count});
+    for (int64_t x = 0; x < taps->out_size; x++)
+        for (int64_t line = 0; line < row_count; line++)
+            out[line * r->rows_pitch + x * channels] = made[x * LINES + line];
 }
 
-/* out[i] = sum over k of weights[k] * from[k * stride + i], i in [0, count) */
-static void weigh(float *out, const float *from, int64_t stride, const float *weights,
-                  int64_t tap_count, int64_t count)
+/* Columns at .. at + count - 1 of a slice in `rows`, resampled along y into the ring. */
+static void columns_resample(const rvx_resampler *r, int64_t stage_slice, int64_t z, int64_t at,
+                             int64_t count)
 {
-    int64_t i = 0;
-    for (; i + STRIP <= count; i += STRIP) {
-        strip sum = {0};
-        for (int64_t k = 0; k < tap_count; k++)
-            sum += weights[k] * *(const strip *)(from + k * stride + i);
-        *(strip *)(out + i) = sum;
-    }
-    for (; i < count; i++) {
-        float sum = 0;
-        for (int64_t k = 0; k < tap_count; k++)
-            sum += weights[k] * from[k * stride + i];
-        out[i] = sum;
-    }
+    const rvx_taps *taps = &r->taps[1];
+    r->sums(&(rvx_row_sums){
+        .out = r->ring + z % r->ring_slices * r->ring_pitch + at,
+        .out_stride = r->options.out_size[0] * r->options.channels,
+        .out_rows = taps->out_size,
+        .in = r->rows + stage_slice * taps->in_size * r->rows_pitch + at,
+        .in_stride = r->rows_pitch,
+        .in_rows = taps->in_size,
+        .first = taps->first,
+        .weights = taps->weights,
+        .taps = taps->count,
+        .count = count,
+    });
 }
 
 static void hold(float *values, int64_t count, int64_t channels, const float (*range)[2])
 {
+    const float low = range[0][0], high = range[0][1];
+    for (int64_t i = 0; channels == 1 && i < count; i++) {
+        float v = values[i] < low ? low : values[i];
+        values[i] = v > high ? high : v;
+    }
+    if (channels == 1)
+        return;
     for (int64_t i = 0; i < count; i += channels)
         for (int64_t c = 0; c < channels; c++) {
             float v = values[i + c];
@@ -199,25 +219,23 @@ static void planes_resample(rvx_resampler *r, float *turned, int64_t z, int64_t 
     const int64_t c = o->channels, in_row = o->in_size[0] * c, out_row = o->out_size[0] * c;
     const int64_t in_slice = o->in_size[1] * in_row, rows = count * o->in_size[1];
 #pragma omp for schedule(static)
-    for (int64_t first = 0; first < rows; first += LANES)
+    for (int64_t first = 0; first < rows; first += LINES)
         for (int64_t channel = 0; channel < c; channel++)
-            rows_resample(r->rows + first * out_row + channel, r->stage + first * in_row + channel,
-                          turned, &r->taps[0], at_most(LANES, rows - first), c);
-    if (r->held_by_slice) {
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            range_find(r->range + i * c, r->stage + i * in_slice, in_slice, c);
-    }
+            rows_resample(r->rows + first * r->rows_pitch + channel,
+                          r->stage + first * in_row + channel, turned, r,
+                          at_most(LINES, rows - first));
 #pragma omp for collapse(2) schedule(static)
     for (int64_t i = 0; i < count; i++)
-        for (int64_t y = 0; y < o->out_size[1]; y++) {
-            const rvx_taps *taps = &r->taps[1];
-            float *out = r->ring + ((z + i) % r->ring_slices * o->out_size[1] + y) * out_row;
-            weigh(out, r->rows + (i * o->in_size[1] + taps->first[y]) * out_row, out_row,
-                  taps->weights + y * taps->count, taps->count, out_row);
-            if (r->held_by_slice)
-                hold(out, out_row, c, (const float(*)[2])r->range + i * c);
-        }
+        for (int64_t at = 0; at < out_row; at += COLUMNS)
+            columns_resample(r, i, z + i, at, at_most(COLUMNS, out_row - at));
+    if (!r->held_by_slice)
+        return;
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < count; i++) {
+        range_find(r->range + i * c, r->stage + i * in_slice, in_slice, c);
+        hold(r->ring + (z + i) % r->ring_slices * r->ring_pitch, o->out_size[1] * out_row, c,
+             (const float(*)[2])r->range + i * c);
+    }
 }
 
 /* Brings input slices low .. end - 1 into the ring. */
@@ -233,7 +251,8 @@ static rvx_status ring_fill(rvx_resampler *r, int64_t low, int64_t end, rvx_erro
             return status;
 #pragma omp parallel
         {
-            float *turned = calloc((size_t)(r->options.in_size[0] * LANES), sizeof *turned);
+            float *turned = calloc(
+                (size_t)((r->options.in_size[0] + r->options.out_size[0]) * LINES), sizeof *turned);
 #pragma omp atomic
             memory &= turned != NULL;
 #pragma omp barrier
@@ -252,26 +271,31 @@ static rvx_status ring_fill(rvx_resampler *r, int64_t low, int64_t end, rvx_erro
 /* ---- Across planes ----------------------------------------------------------------------------
  */
 
-/* One piece of one output slice: the ring may begin anew among its inputs. */
-static void piece_make(float *out, const rvx_resampler *r, int64_t z, int64_t at, int64_t count)
+/* Elements at .. at + count - 1 of output slices z .. z + slices - 1. */
+static void piece_make(float *out, const rvx_resampler *r, int64_t z, int64_t slices, int64_t at,
+                       int64_t count)
 {
     const rvx_taps *taps = &r->taps[2];
-    const int64_t slice = r->options.out_size[0] * r->options.out_size[1] * r->options.channels;
-    const float *weights = taps->weights + z * taps->count;
-    const int64_t place = taps->first[z] % r->ring_slices;
-    const int64_t straight = at_most(taps->count, r->ring_slices - place);
-    const float *from = r->ring + place * slice + at;
-    if (taps->count == 1) {
-        memcpy(out, from, (size_t)count * sizeof *out);
-        return;
-    }
-    weigh(out, from, slice, weights, straight, count);
-    if (straight < taps->count) {
-        float rest[PIECE];
-        weigh(rest, r->ring + at, slice, weights + straight, taps->count - straight, count);
-        for (int64_t i = 0; i < count; i++)
-            out[i] += rest[i];
-    }
+    const int64_t c = r->options.channels,
+                  slice = r->options.out_size[0] * r->options.out_size[1] * c;
+    if (taps->count == 1)
+        for (int64_t i = 0; i < slices; i++)
+            memcpy(out + i * slice + at,
+                   r->ring + taps->first[z + i] % r->ring_slices * r->ring_pitch + at,
+                   (size_t)count * sizeof *out);
+    else
+        r->sums(&(rvx_row_sums){.out = out + at,
+                                .out_stride = slice,
+                                .out_rows = slices,
+                                .in = r->ring + at,
+                                .in_stride = r->ring_pitch,
+                                .in_rows = r->ring_slices,
+                                .first = taps->first + z,
+                                .weights = taps->weights + z * taps->count,
+                                .taps = taps->count,
+                                .count = count});
+    for (int64_t i = 0; i < slices && r->held && !r->held_by_slice; i++)
+        hold(out + i * slice + at, count, c, (const float(*)[2])r->range);
 }
 
 rvx_status rvx__resampler_read(rvx_resampler *r, float *out, int64_t z_first, int64_t z_count,
@@ -289,12 +313,7 @@ rvx_status rvx__resampler_read(rvx_resampler *r, float *out, int64_t z_first, in
             return status;
 #pragma omp parallel for schedule(static)
         for (int64_t at = 0; at < slice; at += piece)
-            for (int64_t i = 0; i < count; i++) {
-                float *to = out + (done + i) * slice + at;
-                piece_make(to, r, z + i, at, at_most(piece, slice - at));
-                if (r->held && !r->held_by_slice)
-                    hold(to, at_most(piece, slice - at), o->channels, (const float(*)[2])r->range);
-            }
+            piece_make(out + done * slice, r, z, count, at, at_most(piece, slice - at));
         done += count;
     }
     return RVX_OK;
