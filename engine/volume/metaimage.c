@@ -346,7 +346,9 @@ static rvx_status layout_parse(rvx__layout *layout, const metaimage *m, const rv
     int64_t skip = 0;
     const uint16_t one = 1;
     const bool little = *(const uint8_t *)&one == 1;
-    const bool local = strcmp(m->values[DATA_FILE], "LOCAL") == 0;
+    const char *place = m->values[DATA_FILE];
+    const bool local = strcmp(place, "LOCAL") == 0 || strcmp(place, "Local") == 0 ||
+                       strcmp(place, "local") == 0; /* as MetaIO takes it */
     layout->field = keys[DATA_FILE];
     if (m->values[BINARY] && !is_true(m, BINARY))
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,

@@ -31,6 +31,8 @@ static const header_line lines[] = {
 #define FORMAT RVX_ERROR_FORMAT
 #define UNSUPPORTED RVX_ERROR_UNSUPPORTED
 static const damage damages[] = {
+    {"Local", "ElementDataFile", " = Local", RVX_OK, ""},
+    {"local", "ElementDataFile", " = local", RVX_OK, ""},
     {"sound", NULL, NULL, RVX_OK, ""},
     {"other separator", "NDims", ": 3", RVX_OK, ""},
     {"ends of line of another system", "DimSize", " = 4 3 2  \r", RVX_OK, ""},
