@@ -25,14 +25,15 @@ typedef enum rvx_normalisation_scheme {
     RVX_NORMALISE_ZSCORE = 0, /* (x - mean) / std of the volume */
     RVX_NORMALISE_CT,         /* clip to [lower, upper], then (x - mean) / std of the data set */
     RVX_NORMALISE_RESCALE,    /* to [0, 1] by the volume's range */
-    RVX_NORMALISE_NONE
+    RVX_NORMALISE_NONE,
+    RVX_NORMALISE_PERCENTILES /* to [0, 1] between two percentiles of the volume, clipped */
 } rvx_normalisation_scheme;
 
 typedef struct rvx_normalisation {
     int scheme;                     /* rvx_normalisation_scheme */
     bool nonzero_only;              /* z-score over voxels other than zero */
     bool sector_only;               /* z-score over the lit sector, see preprocess.h */
-    double lower, upper, mean, std; /* ct */
+    double lower, upper, mean, std; /* ct; percentiles: lower and upper, 0 to 100 */
 } rvx_normalisation;
 
 typedef struct rvx_transform {

@@ -151,6 +151,12 @@ rvx_status rvx__recipe_check(const rvx_recipe *recipe, rvx_error *error)
                              "field 'normalisation[%lld]' expected lower <= upper and a positive "
                              "std",
                              (long long)i);
+        if (channel->scheme == RVX_NORMALISE_PERCENTILES &&
+            !(channel->lower >= 0 && channel->lower < channel->upper && channel->upper <= 100))
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "field 'normalisation[%lld]' expected percentiles "
+                             "0 <= lower < upper <= 100",
+                             (long long)i);
     }
     for (int axis = 0; axis < 3 && !recipe->spacing_native; axis++)
         if (!(recipe->spacing[axis] > 0 && isfinite(recipe->spacing[axis])))

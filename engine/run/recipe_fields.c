@@ -10,7 +10,8 @@ static const char *const schedule_names[] = {"poly", "cosine", "constant", NULL}
 static const char *const policy_names[] = {"auto", "store", "checkpoint", "reversible", NULL};
 static const char *const storage_names[] = {"f32", "bf16", NULL};
 static const char *const streams_names[] = {"i16", "f32", "bf16", NULL};
-static const char *const scheme_names[] = {"zscore", "ct", "rescale_to_0_1", "none", NULL};
+static const char *const scheme_names[] = {"zscore", "ct",          "rescale_to_0_1",
+                                           "none",   "percentiles", NULL};
 static const char *const resampling_names[] = {"cubic", "linear", "nearest", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
 static const char *const axis_or_none[] = {"x", "y", "z", "none", NULL};
@@ -156,6 +157,7 @@ static rvx_status read_normalisation_channel(rvx_normalisation *out, const rvx_j
 {
     static const char *const ct_keys[] = {"scheme", "lower", "upper", "mean", "std", NULL};
     static const char *const zscore_keys[] = {"scheme", "nonzero_only", "sector_only", NULL};
+    static const char *const percentile_keys[] = {"scheme", "lower", "upper", NULL};
     static const char *const plain_keys[] = {"scheme", NULL};
     rvx_status status;
     *out = (rvx_normalisation){.std = 1};
@@ -163,7 +165,13 @@ static rvx_status read_normalisation_channel(rvx_normalisation *out, const rvx_j
     rvx_json scheme = rvx__json_member(json, "scheme");
     RVX_TRY(rvx__json_choice(&out->scheme, &scheme, scheme_names, error));
     bool ct = out->scheme == RVX_NORMALISE_CT, zscore = out->scheme == RVX_NORMALISE_ZSCORE;
-    RVX_TRY(rvx__json_object(json, ct ? ct_keys : zscore ? zscore_keys : plain_keys, error));
+    bool percentiles = out->scheme == RVX_NORMALISE_PERCENTILES;
+    RVX_TRY(rvx__json_object(json,
+                             ct            ? ct_keys
+                             : zscore      ? zscore_keys
+                             : percentiles ? percentile_keys
+                                           : plain_keys,
+                             error));
     rvx_json nonzero = rvx__json_member(json, "nonzero_only");
     if (!rvx__json_absent(&nonzero))
         RVX_TRY(rvx__json_boolean(&out->nonzero_only, &nonzero, error));
@@ -177,6 +185,10 @@ static rvx_status read_normalisation_channel(rvx_normalisation *out, const rvx_j
         rvx_json number = rvx__json_member(json, ct_keys[i + 1]);
         double min = i == 3 ? 1e-12 : i == 1 ? out->lower : -1e12;
         RVX_TRY(rvx__json_number(numbers[i], &number, min, 1e12, error));
+    }
+    for (int i = 0; percentiles && i < 2; i++) {
+        rvx_json number = rvx__json_member(json, percentile_keys[i + 1]);
+        RVX_TRY(rvx__json_number(numbers[i], &number, i == 1 ? out->lower : 0, 100, error));
     }
 cleanup:
     return status;
@@ -205,9 +217,11 @@ static json_t *write_normalisation(const rvx_recipe *recipe)
             json_object_set_new(object, "nonzero_only", json_boolean(channel->nonzero_only));
         if (channel->sector_only)
             json_object_set_new(object, "sector_only", json_true());
-        if (channel->scheme == RVX_NORMALISE_CT) {
+        if (channel->scheme == RVX_NORMALISE_CT || channel->scheme == RVX_NORMALISE_PERCENTILES) {
             json_object_set_new(object, "lower", json_real(channel->lower));
             json_object_set_new(object, "upper", json_real(channel->upper));
+        }
+        if (channel->scheme == RVX_NORMALISE_CT) {
             json_object_set_new(object, "mean", json_real(channel->mean));
             json_object_set_new(object, "std", json_real(channel->std));
         }

@@ -1,6 +1,7 @@
 /* A case as a stream: see case_reader.h. Raw slices -> intensities -> the network's grid. */
 #include "engine/volume/case_reader.h"
 #include "engine/volume/dataset.h"
+#include "engine/volume/percentile.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -50,6 +51,11 @@ int64_t rvx__case_reader_bytes(const rvx_grid_map *map, const rvx_case_recipe *r
 {
     int64_t bytes = map->file_size[0] * map->file_size[1] * slab_slices_of(map->file_size) *
                     (int64_t)sizeof(float);
+    for (int c = 0; c < recipe->channel_count; c++)
+        if (recipe->channels[c].normalization == RVX_NORMALIZATION_PERCENTILES) {
+            bytes += rvx__percentiles_bytes(); /* of one channel at a time */
+            break;
+        }
     rvx_resampler_options options = resampler_options(map, recipe);
     return bytes + (same_grid(map) ? 0 : rvx__resampler_bytes(&options));
 }
@@ -118,8 +124,33 @@ static rvx_status sector_add(int64_t *voxels, const float *slab, const int64_t s
     return RVX_OK;
 }
 
-/* One pass over a channel, where anything asks for it: its map, and the range of what it maps to.
- */
+/* Two passes over a channel for the percentiles that its recipe names. */
+static rvx_status percentiles_find(rvx_case_reader *r, int c, double values[2], rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    const rvx_channel_recipe *recipe = &r->recipe.channels[c];
+    const int64_t slice = r->map.file_size[0] * r->map.file_size[1];
+    rvx_percentiles *found = rvx__percentiles_create();
+    if (!found)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for percentiles");
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t z = 0; z < r->map.file_size[2]; z += r->slab_slices) {
+            int64_t left = r->map.file_size[2] - z,
+                    count = left < r->slab_slices ? left : r->slab_slices;
+            RVX_TRY(raw_read(r, r->slab, c, z, count, error));
+            rvx__percentiles_add(found, r->slab, count * slice);
+        }
+        if (pass == 0)
+            rvx__percentiles_again(found, (const double[]){recipe->low, recipe->high});
+    }
+    rvx__percentiles_get(found, values);
+cleanup:
+    rvx__percentiles_free(found);
+    return status;
+}
+
+/* One pass over a channel, where anything asks for it (percentiles: two more): its map, and the
+ * range of what it maps to. */
 static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -143,8 +174,13 @@ static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
     rvx__statistics_end(&statistics);
     const int64_t zeros = statistics.seen - statistics.nonzero.count;
     const rvx_moments all = rvx__moments_with_zeros(&statistics.nonzero, zeros);
-    r->intensities[c] = rvx__intensity_map_make(
-        recipe, &statistics.nonzero, sector ? in_sector - statistics.nonzero.count : zeros);
+    if (recipe->normalization == RVX_NORMALIZATION_PERCENTILES) {
+        double values[2];
+        RVX_TRY(percentiles_find(r, c, values, error));
+        r->intensities[c] = rvx__intensity_map_between(values[0], values[1]);
+    } else
+        r->intensities[c] = rvx__intensity_map_make(
+            recipe, &statistics.nonzero, sector ? in_sector - statistics.nonzero.count : zeros);
     r->range[c][0] = mapped(&r->intensities[c], all.least);
     r->range[c][1] = mapped(&r->intensities[c], all.greatest);
 cleanup:

@@ -1,6 +1,7 @@
-/* Intensity normalisation. Owns: the four schemes. */
+/* Intensity normalisation. Owns: the schemes. */
 #include "engine/volume/preprocess.h"
 
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,8 +11,8 @@
 /* nnU-Net's guard against constant images. */
 #define DEVIATION_LEAST 1e-8
 
-static const char *const names[RVX_NORMALIZATION_COUNT] = {"zscore", "ct", "rescale_to_0_1",
-                                                           "none"};
+static const char *const names[RVX_NORMALIZATION_COUNT] = {"zscore", "ct", "rescale_to_0_1", "none",
+                                                           "percentiles"};
 
 const char *rvx__normalization_name(rvx_normalization normalization)
 {
@@ -48,6 +49,7 @@ rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
 {
     rvx_intensity_map map = {-FLT_MAX, FLT_MAX, 0, 1};
     rvx_moments m = rvx__moments_with_zeros(nonzero, zeros);
+    assert(recipe->normalization != RVX_NORMALIZATION_PERCENTILES);
     switch (recipe->normalization) {
     case RVX_NORMALIZATION_ZSCORE:
         m = recipe->nonzero_only ? *nonzero : m;
@@ -70,6 +72,14 @@ rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
         break;
     }
     return map;
+}
+
+rvx_intensity_map rvx__intensity_map_between(double low, double high)
+{
+    return (rvx_intensity_map){.low = (float)low,
+                               .high = (float)high,
+                               .shift = (float)low,
+                               .scale = (float)(1 / fmax(high - low, DEVIATION_LEAST))};
 }
 
 int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*columns)[2])

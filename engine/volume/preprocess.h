@@ -2,13 +2,13 @@
  * Invariant: the result is a function of the files and the recipe alone, for any thread count.
  *
  * Normalisation is one monotone map per case and channel, out = (clamp(in, low, high) - shift) *
- * scale, found on the original grid and then applied to every voxel; nnU-Net's four schemes are
- * choices of these four numbers. Where nnU-Net normalises inside the nonzero mask only and leaves 0
- * outside, `nonzero_only` takes the statistics there but maps all voxels: an anechoic cyst then
- * stays darker than tissue.
- * An ultrasound image is a lit sector on black, with black cysts and shadows inside: its z-score
- * counts those and not the black around (`sector_only`). In every slice the sector is the voxels
- * that lie, in their row and in their column, between the first and the last that is not 0.
+ * scale, found on the original grid and then applied to every voxel; nnU-Net's four schemes
+ * and percentiles are choices of these four numbers. Where nnU-Net normalises inside the nonzero
+ * mask only and leaves 0 outside, `nonzero_only` takes the statistics there but maps all voxels: an
+ * anechoic cyst then stays darker than tissue. An ultrasound image is a lit sector on black, with
+ * black cysts and shadows inside: its z-score counts those and not the black around
+ * (`sector_only`). In every slice the sector is the voxels that lie, in their row and in their
+ * column, between the first and the last that is not 0.
  *
  * Resampling: resample.h, by the recipe's rules. */
 #ifndef RVX_PREPROCESS_H
@@ -28,10 +28,13 @@ typedef enum rvx_normalization {
     RVX_NORMALIZATION_CT,      /* clip to the dataset's percentiles, dataset mean and deviation */
     RVX_NORMALIZATION_RESCALE, /* least and greatest value of the case become 0 and 1 */
     RVX_NORMALIZATION_NONE,
+    /* Two percentiles of the case become 0 and 1, and what is beyond is clipped (MONAI's
+     * ScaleIntensityRangePercentiles). */
+    RVX_NORMALIZATION_PERCENTILES,
     RVX_NORMALIZATION_COUNT
 } rvx_normalization;
 
-/* "zscore", "ct", "rescale_to_0_1", "none", as plan.json has them. */
+/* "zscore", "ct", "rescale_to_0_1", "none", "percentiles", as plan.json has them. */
 const char *rvx__normalization_name(rvx_normalization normalization);
 /* By that name; false where there is none. */
 bool rvx__normalization_find(rvx_normalization *normalization, const char *name);
@@ -41,9 +44,10 @@ rvx_normalization rvx__normalization_of_channel(const char *channel_name);
 
 typedef struct rvx_channel_recipe {
     rvx_normalization normalization;
-    bool nonzero_only;           /* z-score: statistics over the voxels that are not 0 */
-    bool sector_only;            /* z-score: over the sector */
-    double mean, std, low, high; /* CT: of the dataset's foreground, see fingerprint.h */
+    bool nonzero_only; /* z-score: statistics over the voxels that are not 0 */
+    bool sector_only;  /* z-score: over the sector */
+    /* CT: of the dataset's foreground, see fingerprint.h. Percentiles: low and high, 0 to 100. */
+    double mean, std, low, high;
 } rvx_channel_recipe;
 
 typedef struct rvx_intensity_map {
@@ -51,10 +55,13 @@ typedef struct rvx_intensity_map {
 } rvx_intensity_map;
 
 /* The map for one channel, from the statistics of its voxels: those that are not 0, and how many
- * are. Every value is finite. */
+ * are. Every value is finite. Not for percentiles, which moments do not tell. */
 rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
                                           const rvx_moments *nonzero, int64_t zeros);
-/* The same for voxels in memory: one channel of `voxel_count` voxels, `pitch` floats apart. */
+/* Clips to [low, high], which become 0 and 1: for percentiles. */
+rvx_intensity_map rvx__intensity_map_between(double low, double high);
+/* As rvx__intensity_map_make for voxels in memory: one channel of `voxel_count` voxels, `pitch`
+ * floats apart. */
 rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
                                           int64_t voxel_count, int64_t pitch);
 /* Voxels of a slice [y][x] of `size` in its sector; `columns`: size[0] pairs of working memory. */

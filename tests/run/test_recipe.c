@@ -95,6 +95,12 @@ static void test_refusals(void)
     TAP_OK(refused("normalisation",
                    "[{\"scheme\": \"ct\", \"lower\": 5, \"upper\": 1, \"mean\": 0, \"std\": 1}]",
                    "field 'normalisation[0].upper' expected number in [5,"));
+    TAP_OK(refused("normalisation",
+                   "[{\"scheme\": \"percentiles\", \"lower\": 0.5, \"upper\": 99.5}]", NULL));
+    TAP_OK(refused("normalisation", "[{\"scheme\": \"percentiles\", \"lower\": 5, \"upper\": 101}]",
+                   "field 'normalisation[0].upper' expected number in [5, 100]"));
+    TAP_OK(refused("normalisation", "[{\"scheme\": \"percentiles\", \"lower\": 50, \"upper\": 50}]",
+                   "expected percentiles 0 <= lower < upper <= 100"));
     TAP_OK(refused("normalisation", "[{\"scheme\": \"none\", \"mean\": 1}]",
                    "field 'normalisation[0].mean' is not known"));
     TAP_OK(refused("augmentation.mirror_axes", "[]", NULL));

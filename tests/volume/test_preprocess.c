@@ -389,7 +389,7 @@ static int tool_case(int count, char **arguments)
                                            .mean = 100,
                                            .std = 40,
                                            .low = 20,
-                                           .high = 180};
+                                           .high = n == RVX_NORMALIZATION_PERCENTILES ? 99.5 : 180};
     memcpy(recipe.spacing, s, sizeof s);
     const char *labels = strcmp(arguments[5], "-") == 0 ? NULL : arguments[5];
     if (rvx__case_load(&one, "case", (const char *const *)arguments + 7, labels, &recipe, &error) !=

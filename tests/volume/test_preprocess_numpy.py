@@ -33,6 +33,9 @@ def normalise(image, scheme, nonzero):
         return (np.clip(image, 20, 180) - 100) / 40
     if scheme == "rescale_to_0_1":
         return (image - image.min()) / max(image.max() - image.min(), 1e-8)
+    if scheme == "percentiles":
+        low, high = np.percentile(image, [20, 99.5])
+        return (np.clip(image, low, high) - low) / max(high - low, 1e-8)
     if scheme == "zscore":
         inside = image[image != 0] if nonzero else image
         return (image - inside.mean()) / max(inside.std(), 1e-8)
@@ -138,7 +141,7 @@ def synthetic():
             nibabel.save(nibabel.Nifti1Image(voxels.astype("f4"), affine), paths[-1])
         label = os.path.join(scratch, "a.nii.gz")
         nibabel.save(nibabel.Nifti1Image(rng.integers(0, 9, shape).astype("u1"), affine), label)
-        for scheme in ("zscore", "ct", "rescale_to_0_1", "none"):
+        for scheme in ("zscore", "ct", "rescale_to_0_1", "none", "percentiles"):
             for nonzero in (False, True) if scheme == "zscore" else (False,):
                 for target in ((0, 0, 0), (1, 1, 1), (0.5, 2.2, 2.31), (9, 0.9, 40)):
                     compare(paths, label, scheme, nonzero, target,
