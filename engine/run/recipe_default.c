@@ -1,6 +1,7 @@
 /* A plan for a data set, by nnU-Net's rules (experiment_planning/experiment_planners of v2; for
  * CPUs its estimate of memory is replaced by a number of voxels). See recipe.h. */
 #include "engine/run/recipe.h"
+#include "engine/volume/preprocess.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,8 +23,8 @@ static double size_median(double *work, const rvx_recipe_facts *facts, int axis)
 {
     int64_t count = facts->case_count;
     for (int64_t i = 0; i < count; i++)
-        work[i] = fmax(1, rint((double)facts->sizes[i][axis] * facts->spacings[i][axis] /
-                               facts->target_spacing[axis]));
+        work[i] = rvx__resampled_size(facts->sizes[i][axis], facts->spacings[i][axis],
+                                      facts->target_spacing[axis]);
     qsort(work, (size_t)count, sizeof *work, compare_doubles);
     return 0.5 * (work[(count - 1) / 2] + work[count / 2]);
 }
@@ -33,7 +34,7 @@ static double size_median(double *work, const rvx_recipe_facts *facts, int axis)
 
 /* Which axes are halved next: long enough, and not coarser than twice the finest such axis. A
  * single axis is only halved while it is three edges long. */
-static int axes_to_pool(bool pool[3], const int64_t size[3], const double spacing[3])
+static int axes_to_pool(bool pool[3], const double size[3], const double spacing[3])
 {
     double finest = INFINITY;
     int count = 0, last = 0;
@@ -48,14 +49,14 @@ static int axes_to_pool(bool pool[3], const int64_t size[3], const double spacin
     return count == 1 && size[last] < 3 * EDGE_MIN ? 0 : count;
 }
 
-void rvx__recipe_set_topology(rvx_recipe *recipe, const double spacing[3], int64_t width_first,
-                              int64_t width_max)
+/* `patch`: an edge may end in a half, where a median lies between two sizes. */
+static void topology_set(rvx_recipe *recipe, const double patch[3], const double spacing[3],
+                         int64_t width_first, int64_t width_max)
 {
-    double now[3] = {spacing[0], spacing[1], spacing[2]};
-    int64_t size[3], divisor[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};
+    double now[3] = {spacing[0], spacing[1], spacing[2]}, size[3] = {patch[0], patch[1], patch[2]};
+    int64_t divisor[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};
     bool pool[3];
     int64_t stage = 0;
-    memcpy(size, recipe->patch.size, sizeof size);
     for (int axis = 0; axis < 3; axis++)
         recipe->network.strides[0][axis] = 1;
     while (stage + 1 < RVX_STAGES_MAX && axes_to_pool(pool, size, now)) {
@@ -69,18 +70,26 @@ void rvx__recipe_set_topology(rvx_recipe *recipe, const double spacing[3], int64
             recipe->network.strides[stage][axis] = pool[axis] ? 2 : 1;
             divisor[axis] *= pool[axis] ? 2 : 1;
             now[axis] *= pool[axis] ? 2 : 1;
-            size[axis] = pool[axis] ? (size[axis] + 1) / 2 : size[axis];
+            size[axis] = pool[axis] ? ceil(size[axis] / 2) : size[axis];
         }
     }
     recipe->network.stages = stage + 1;
     for (int axis = 0; axis < 3; axis++) {
         recipe->network.kernels[stage][axis] = 3;
         recipe->patch.size[axis] =
-            (recipe->patch.size[axis] + divisor[axis] - 1) / divisor[axis] * divisor[axis];
+            (int64_t)ceil(patch[axis] / (double)divisor[axis]) * divisor[axis];
     }
     int64_t width = width_first;
     for (int64_t i = 0; i <= stage; i++, width *= 2)
         recipe->network.widths[i] = width < width_max ? width : width_max;
+}
+
+void rvx__recipe_set_topology(rvx_recipe *recipe, const double spacing[3], int64_t width_first,
+                              int64_t width_max)
+{
+    const int64_t *size = recipe->patch.size;
+    const double patch[3] = {(double)size[0], (double)size[1], (double)size[2]};
+    topology_set(recipe, patch, spacing, width_first, width_max);
 }
 
 static int64_t axis_divisor(const rvx_recipe *recipe, int axis)
@@ -127,6 +136,24 @@ static int64_t batch_choose(const rvx_recipe *recipe, const double median[3], in
     return (int64_t)fmax(fmin(room, share), 2);
 }
 
+/* The axis whose edge is largest in shares of the median case. Of equal ones nnU-Net takes the last
+ * in its order: the coarsest axis, then z, y, x. */
+static int longest_axis(const int64_t size[3], const double median[3], const double spacing[3])
+{
+    int order[3] = {2, 1, 0}, coarsest = 0;
+    for (int i = 1; i < 3; i++)
+        coarsest = spacing[order[i]] > spacing[order[coarsest]] ? i : coarsest;
+    const int first = order[coarsest];
+    for (int i = coarsest; i > 0; i--)
+        order[i] = order[i - 1];
+    order[0] = first;
+    int longest = first;
+    for (int i = 1; i < 3; i++)
+        if ((double)size[order[i]] / median[order[i]] >= (double)size[longest] / median[longest])
+            longest = order[i];
+    return longest;
+}
+
 /* Starts from a 256^3 box in the aspect of the spacing, clips it to the median case and takes the
  * axis that covers most of its case down until it fits. */
 static void patch_choose(rvx_recipe *recipe, const double median[3], rvx_recipe_scale scale,
@@ -134,19 +161,15 @@ static void patch_choose(rvx_recipe *recipe, const double median[3], rvx_recipe_
 {
     const double *spacing = recipe->spacing;
     double box = 256 * cbrt(spacing[0] * spacing[1] * spacing[2]);
-    for (int axis = 0; axis < 3; axis++) {
-        double edge = fmin(rint(box / spacing[axis]), median[axis]);
-        recipe->patch.size[axis] = (int64_t)fmax(ceil(edge), 1);
-    }
-    rvx__recipe_set_topology(recipe, spacing, width_first, width_max);
+    double first[3];
+    for (int axis = 0; axis < 3; axis++)
+        first[axis] = fmax(fmin(rint(box / spacing[axis]), median[axis]), 1);
+    topology_set(recipe, first, spacing, width_first, width_max);
     for (;;) {
         int64_t *size = recipe->patch.size;
         if (patch_fits(recipe, scale))
             return;
-        int longest = 0;
-        for (int axis = 1; axis < 3; axis++)
-            if ((double)size[axis] / median[axis] > (double)size[longest] / median[longest])
-                longest = axis;
+        int longest = longest_axis(size, median, spacing);
         /* A shorter patch may be divided less often: ask its own topology for the step. */
         int64_t divisor = axis_divisor(recipe, longest), before = size[longest];
         if (before <= divisor)
@@ -161,22 +184,6 @@ static void patch_choose(rvx_recipe *recipe, const double median[3], rvx_recipe_
 
 /* ---- The whole plan ---------------------------------------------------------------------------
  */
-
-static int scheme_of(const char *channel_name)
-{
-    static const struct {
-        const char *name;
-        int scheme;
-    } schemes[] = {{"ct", RVX_NORMALISE_CT},
-                   {"nonorm", RVX_NORMALISE_NONE},
-                   {"rescale_0_1", RVX_NORMALISE_RESCALE},
-                   {"rescale_to_0_1", RVX_NORMALISE_RESCALE},
-                   {"rgb_to_0_1", RVX_NORMALISE_RESCALE}};
-    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
-        if (strcasecmp(schemes[i].name, channel_name) == 0)
-            return schemes[i].scheme;
-    return RVX_NORMALISE_ZSCORE;
-}
 
 static rvx_status facts_check(const rvx_recipe_facts *facts, rvx_error *error)
 {
@@ -229,8 +236,12 @@ static void normalisation_choose(rvx_recipe *recipe, const rvx_recipe_facts *fac
 {
     for (int64_t i = 0; i < facts->channels; i++) {
         rvx_normalisation *channel = &recipe->normalisation[i];
-        int scheme = scheme_of(facts->channel_names[i]);
+        int scheme = (int)rvx__normalization_of_channel(facts->channel_names[i]);
         *channel = (rvx_normalisation){.scheme = scheme, .std = 1};
+        if (strcasecmp(facts->channel_names[i], "rgb_to_0_1") == 0) { /* bytes over 255 */
+            *channel = (rvx_normalisation){.scheme = RVX_NORMALISE_CT, .upper = 255, .std = 255};
+            continue;
+        }
         if (scheme == RVX_NORMALISE_CT && facts->ct)
             *channel = facts->ct[i];
         if (scheme == RVX_NORMALISE_CT && !facts->ct)

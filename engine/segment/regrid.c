@@ -39,7 +39,7 @@ static bool axis_fill(rvx_regrid *r, int a)
         double last = (double)(map->network_size[a] - 1);
         double at = fmin(fmax((double)i * map->scale[a] + map->offset[a], 0), last);
         double low = floor(at);
-        if (a == map->separate_axis) /* the nearest alone, as on the way there */
+        if (a == map->separate_axis_back) /* the nearest alone */
             low = at = floor(at + 0.5);
         r->axis[a][i] = (between){(int64_t)low, (int64_t)fmin(low + 1, last), (float)(at - low)};
     }

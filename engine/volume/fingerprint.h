@@ -12,6 +12,10 @@
 
 #include <stdbool.h>
 
+/* Where the nonzero box has a smaller share of its volume than this, nnU-Net normalises inside the
+ * nonzero mask only. */
+#define RVX_NONZERO_SHARE 0.75
+
 typedef struct rvx_intensity {
     double mean, median, std, min, max;
     double percentile_00_5, percentile_99_5; /* linear between samples, as numpy.percentile */
@@ -37,8 +41,7 @@ typedef struct rvx_fingerprint {
      * spacing of the others and less than a third of their voxels, its 10th percentile (not below
      * the other axes, whose spacing and a hair more it then gets). */
     double target_spacing[3];
-    /* Median over cases of (voxels in the nonzero box) / (voxels); nnU-Net normalises inside the
-     * nonzero mask below 0.75. */
+    /* Median over cases of (voxels in the nonzero box) / (voxels). */
     double nonzero_share;
     double sector_share;          /* median over cases of (voxels in the sector) / (voxels) */
     double mirror_correlation[3]; /* x, y, z: see symmetry.h */

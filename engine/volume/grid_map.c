@@ -7,17 +7,36 @@
 /* Beyond this ratio of spacings an axis stands alone. */
 enum { ANISOTROPY = 3 };
 
-static int separate_axis(const double spacing[3])
+/* nnU-Net's question of one grid: whether some axis stands alone, and which; -1 where the coarsest
+ * shares its spacing. */
+static bool stands_alone(int *alone, const double spacing[3])
 {
-    int coarse = 0, count = 0;
-    double least = spacing[0];
-    for (int axis = 1; axis < 3; axis++) {
-        coarse = spacing[axis] > spacing[coarse] ? axis : coarse;
-        least = fmin(least, spacing[axis]);
-    }
+    double least = fmin(spacing[0], fmin(spacing[1], spacing[2]));
+    double most = fmax(spacing[0], fmax(spacing[1], spacing[2]));
+    int count = 0;
+    if (!(most / least > ANISOTROPY))
+        return false;
     for (int axis = 0; axis < 3; axis++)
-        count += spacing[axis] == spacing[coarse];
-    return count == 1 && spacing[coarse] / least > ANISOTROPY ? coarse : -1;
+        if (most / spacing[axis] == 1) {
+            count++;
+            *alone = axis;
+        }
+    *alone = count == 1 ? *alone : -1;
+    return true;
+}
+
+/* On the way from one grid to another the one that is left is asked first. */
+static int separate_axis(const double from[3], const double to[3])
+{
+    int axis = -1;
+    if (!stands_alone(&axis, from))
+        stands_alone(&axis, to);
+    return axis;
+}
+
+double rvx__resampled_size(int64_t size, double spacing, double target)
+{
+    return fmax(rint(spacing / target * (double)size), 1);
 }
 
 void rvx__resampling_rules(rvx_resampling rules[3], rvx_resampling rule, const rvx_grid_map *map)
@@ -38,22 +57,21 @@ rvx_status rvx__grid_map_make(rvx_grid_map *map, const rvx_geometry *file, const
             return rvx__fail(error, RVX_ERROR_ARGUMENT,
                              "target spacing along %c is %g mm, expected a positive length or 0",
                              "xyz"[axis], target);
-        if (target > 0 && fabs(file->spacing[axis] - target) > 0.01 * target) {
-            double wanted = rint(size * file->spacing[axis] / target);
+        if (target > 0) {
+            double wanted = rvx__resampled_size(file->size[axis], file->spacing[axis], target);
             if (!(wanted <= 1 << 20))
                 return rvx__fail(error, RVX_ERROR_ARGUMENT,
                                  "%s: %lld voxels of %g mm along %c would become %g of %g mm, more "
                                  "than 2^20",
                                  name, (long long)file->size[axis], file->spacing[axis],
                                  "xyz"[axis], wanted, target);
-            map->network_size[axis] = wanted < 1 ? 1 : (int64_t)wanted;
+            map->network_size[axis] = (int64_t)wanted;
         }
         map->scale[axis] = (double)map->network_size[axis] / size;
         map->offset[axis] = 0.5 * map->scale[axis] - 0.5;
     }
-    map->separate_axis = separate_axis(file->spacing);
-    if (map->separate_axis < 0)
-        map->separate_axis = separate_axis(target_spacing);
+    map->separate_axis = separate_axis(file->spacing, target_spacing);
+    map->separate_axis_back = separate_axis(target_spacing, file->spacing);
     const int64_t *n = map->network_size;
     if ((__int128)n[0] * n[1] * n[2] > (__int128)1 << 40)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,

@@ -78,12 +78,14 @@ typedef struct rvx_grid_map {
     double scale[3], offset[3];
     /* The axis that is resampled by itself, by the nearest slice, as nnU-Net does where one axis
      * has more than three times the spacing of another (in the file, else at the target) and no
-     * other shares it; -1: none. */
-    int separate_axis;
+     * other shares it; -1: none. On the way back the target is asked first, then the file. */
+    int separate_axis, separate_axis_back;
 } rvx_grid_map;
 
-/* Target spacing in mm, 0: keep. An axis within 1 % of its target keeps its size; another takes
- * round(size * spacing / target), at least 1. */
+/* Voxels of an axis at the target spacing: nnU-Net's round(spacing / target * size), halves to
+ * even, at least 1. */
+double rvx__resampled_size(int64_t size, double spacing, double target);
+/* Target spacing in mm, 0: keep. */
 rvx_status rvx__grid_map_make(rvx_grid_map *map, const rvx_geometry *file, const double spacing[3],
                               const char *name, rvx_error *error);
 

@@ -119,7 +119,7 @@ static void test_grid_map(void)
     rvx_error error = {0};
     rvx_geometry g = {.size = {100, 50, 3}, .spacing = {0.5, 1, 4}};
     rvx_grid_map map;
-    const double close[3] = {0.5049, 0, 3.97}, other[3] = {1, 0.5, 100};
+    const double close[3] = {0.501, 0, 3.97}, other[3] = {1, 0.5, 100};
     TAP_OK(rvx__grid_map_make(&map, &g, close, "a", &error) == RVX_OK &&
            memcmp(map.file_size, map.network_size, sizeof map.file_size) == 0 &&
            map.scale[0] == 1 && map.offset[2] == 0);
