@@ -12,6 +12,7 @@ struct rvx_segmenter {
     rvx_postprocess rules;
     rvx_device *device; /* NULL: the CPU */
     int threads;
+    int64_t budget_bytes; /* 0: none */
 };
 
 rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
@@ -33,6 +34,7 @@ rvx_status rvx_segmenter_open(rvx_segmenter **segmenter, const char *model,
     if (!made)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "segmenter: out of memory"));
     made->threads = rvx__facade_thread_count(options.threads);
+    made->budget_bytes = options.budget_bytes;
     RVX_TRY(rvx__device_open(&made->device, options.device, options.device_library, error));
     rvx_predictor_options predictor = {.mirror = options.mirror != 0,
                                        .budget_bytes = options.budget_bytes,
@@ -100,15 +102,40 @@ static rvx_status map_grid(rvx_grid_map *map, rvx_geometry *geometry,
     return rvx__grid_map_make(map, geometry, spacing, "grid", error);
 }
 
+/* The network with its slices, refused by itself where that is too much, and the rules. A budget on
+ * a device is about the device: rules work in the memory of the host. */
+static rvx_status bytes_find(int64_t *bytes, const rvx_segmenter *segmenter,
+                             const rvx_grid_map *map, const rvx_grid *grid, rvx_error *error)
+{
+    const int64_t budget = segmenter->device ? 0 : segmenter->budget_bytes;
+    const int64_t rules = rvx__postprocess_bytes(grid->size, &segmenter->rules);
+    rvx_status status = rvx__predictor_bytes(bytes, segmenter->model.predictor, map, error);
+    if (status != RVX_OK)
+        return status;
+    *bytes += rules;
+    if (budget > 0 && *bytes > budget)
+        return rvx__fail(error, RVX_ERROR_MEMORY,
+                         "a volume of %lld x %lld x %lld voxels needs %.2f MiB, %.2f of them for "
+                         "post-processing, the budget is %.2f MiB; without post-processing it "
+                         "would fit",
+                         (long long)grid->size[0], (long long)grid->size[1],
+                         (long long)grid->size[2], (double)*bytes / 0x1p20, (double)rules / 0x1p20,
+                         (double)budget / 0x1p20);
+    return RVX_OK;
+}
+
 rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter, const rvx_grid *grid,
                                rvx_error *error)
 {
     rvx_grid_map map;
     rvx_geometry geometry;
+    int64_t found = 0;
     rvx_status status = map_grid(&map, &geometry, segmenter, grid, error);
-    if (status != RVX_OK)
-        return status;
-    return rvx__predictor_bytes(bytes, segmenter->model.predictor, &map, error);
+    if (status == RVX_OK)
+        status = bytes_find(&found, segmenter, &map, grid, error);
+    if (status == RVX_OK)
+        *bytes = found;
+    return status;
 }
 
 typedef struct run_context {
@@ -149,7 +176,9 @@ static rvx_status rules_apply(const rvx_segmenter *segmenter, uint8_t *labels, c
     if (rvx__postprocess_idle(&segmenter->rules))
         return RVX_OK;
     RVX_TRY(rvx__spool_over(&spool, labels, grid->size[0] * grid->size[1] * grid->size[2], error));
-    status = rvx__postprocess_run(spool, grid->size, grid->spacing, &segmenter->rules, NULL, error);
+    status =
+        rvx__postprocess_run(spool, grid->size, grid->spacing, &segmenter->rules,
+                             rvx__postprocess_bytes(grid->size, &segmenter->rules), NULL, error);
 cleanup:
     rvx__spool_free(spool);
     return status;
@@ -161,6 +190,7 @@ rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
 {
     rvx_status status = RVX_OK;
     rvx_case_reader *one = NULL;
+    int64_t bytes;
     rvx_geometry geometry = {0};
     rvx_grid_map map;
     rvx_case_recipe recipe;
@@ -171,6 +201,7 @@ rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
         if (!channels[c])
             return rvx__fail(error, RVX_ERROR_ARGUMENT, "channels[%d] is NULL", c);
     RVX_TRY(map_grid(&map, &geometry, segmenter, grid, error));
+    RVX_TRY(bytes_find(&bytes, segmenter, &map, grid, error));
     rvx__case_recipe_make(&recipe, channel_recipes, &segmenter->model.recipe);
     RVX_TRY(rvx__case_reader_open_memory(&one, "grid", &geometry, channels, &recipe, error));
     run_context run = {.segmenter = segmenter,
@@ -179,10 +210,14 @@ rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
                        .progress = progress,
                        .context = context,
                        .started = rvx__facade_seconds()};
-    RVX_TRY(rvx__predictor_run(segmenter->model.predictor, one, false, keep_labels, &run, poll_run,
-                               &run, error));
-    RVX_TRY(rules_apply(segmenter, labels, grid, error));
-    poll_run(&run, 1, 1); /* nothing is left to be stopped */
+    status = rvx__predictor_run(segmenter->model.predictor, one, false, keep_labels, &run, poll_run,
+                                &run, error);
+    if (status == RVX_OK)
+        status = rules_apply(segmenter, labels, grid, error);
+    if (status == RVX_OK)
+        poll_run(&run, 1, 1); /* nothing is left to be stopped */
+    else                      /* half a segmentation must not pass for one */
+        memset(labels, 0, (size_t)(run.slice * grid->size[2]));
 cleanup:
     rvx__case_reader_close(one);
     return status;

@@ -26,8 +26,47 @@ struct rvx_components {
     int64_t *parent;      /* by provisional number; a root is its own, others are larger */
     rvx_component *found; /* by provisional number; after finish by number */
     int64_t *number;      /* after finish: of each provisional number */
-    int64_t set_count, set_capacity, count;
+    int64_t set_count, set_capacity, found_capacity, count;
+    int64_t bytes, bytes_max; /* of all that is allocated; bytes_max 0: no limit */
 };
+
+/* ---- Memory ------------------------------------------------------------------------------------
+ */
+
+/* NULL also where the limit refuses. Both blocks are there while one is copied: both count. */
+static void *resize(rvx_components *c, void *old, int64_t old_bytes, int64_t bytes)
+{
+    if (c->bytes_max > 0 && bytes > c->bytes_max - c->bytes)
+        return NULL;
+    void *made = realloc(old, (size_t)bytes);
+    if (made)
+        c->bytes += bytes - old_bytes;
+    return made;
+}
+
+/* `count` elements become more: twice as many, or a quarter more where a limit is near. */
+static void *grow(rvx_components *c, void *old, int64_t *count, int64_t first, size_t element)
+{
+    const int64_t each = (int64_t)element;
+    int64_t wanted = *count ? 2 * *count : first;
+    void *made = resize(c, old, *count * each, wanted * each);
+    if (!made && *count >= 4) {
+        wanted = *count + *count / 4;
+        made = resize(c, old, *count * each, wanted * each);
+    }
+    if (made)
+        *count = wanted;
+    return made;
+}
+
+static rvx_status no_room(const rvx_components *c, const char *what, rvx_error *error)
+{
+    if (c->bytes_max == 0)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for %s", what);
+    return rvx__fail(error, RVX_ERROR_MEMORY,
+                     "components: %s do not fit into %.1f MiB: the label map is in too many pieces",
+                     what, (double)c->bytes_max / 0x1p20);
+}
 
 /* ---- Sets -------------------------------------------------------------------------------------
  */
@@ -54,16 +93,18 @@ static bool set_reserve(rvx_components *c)
 {
     if (c->set_count < c->set_capacity)
         return true;
-    int64_t wanted = c->set_capacity ? 2 * c->set_capacity : 256;
-    int64_t *parent = realloc(c->parent, (size_t)wanted * sizeof *parent);
-    if (parent)
-        c->parent = parent;
-    rvx_component *found = realloc(c->found, (size_t)wanted * sizeof *found);
-    if (found)
+    if (c->found_capacity == c->set_capacity) {
+        rvx_component *found = grow(c, c->found, &c->found_capacity, 256, sizeof *found);
+        if (!found)
+            return false;
         c->found = found;
-    if (!parent || !found)
+    }
+    int64_t *parent = resize(c, c->parent, c->set_capacity * (int64_t)sizeof *parent,
+                             c->found_capacity * (int64_t)sizeof *parent);
+    if (!parent)
         return false;
-    c->set_capacity = wanted;
+    c->parent = parent;
+    c->set_capacity = c->found_capacity;
     return true;
 }
 
@@ -83,15 +124,14 @@ static void component_merge(rvx_component *to, const rvx_component *from)
 /* ---- Runs of a slice --------------------------------------------------------------------------
  */
 
-static bool run_add(slice_runs *s, int64_t first, int64_t count, uint8_t object)
+static bool run_add(rvx_components *c, int64_t first, int64_t count, uint8_t object)
 {
+    slice_runs *s = &c->here;
     if (s->count == s->capacity) {
-        int64_t wanted = s->capacity ? 2 * s->capacity : 1024;
-        run *grown = realloc(s->runs, (size_t)wanted * sizeof *grown);
+        run *grown = grow(c, s->runs, &s->capacity, 1024, sizeof *grown);
         if (!grown)
             return false;
         s->runs = grown;
-        s->capacity = wanted;
     }
     s->runs[s->count++] = (run){.first = first, .count = count, .set = -1, .object = object};
     return true;
@@ -109,7 +149,7 @@ static bool runs_find(rvx_components *c, const uint8_t *labels)
             uint8_t object = c->object[row[x]];
             while (x < c->size[0] && c->object[row[x]] == object)
                 x++;
-            if (object && !run_add(s, first, x - first, object))
+            if (object && !run_add(c, first, x - first, object))
                 return false;
         }
     }
@@ -153,7 +193,7 @@ static rvx_status runs_count(rvx_components *c, const uint8_t *labels, int64_t y
         bool fresh = p->set < 0;
         if (fresh) {
             if (!c->again && !set_reserve(c))
-                return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for their list");
+                return no_room(c, "the objects", error);
             p->set = c->set_count++;
         }
         if (c->again)
@@ -233,12 +273,17 @@ rvx_status rvx__components_create(rvx_components **components, const int64_t siz
         c->size[1] = size[1];
         c->reach = params->connectivity == 26;
         c->around = params->around;
+        c->bytes_max = params->bytes_max;
+        c->bytes = (int64_t)sizeof *c;
         for (int label = 0; label < 256; label++)
             c->object[label] = params->object ? params->object[label] : (uint8_t)label;
         slice_runs *const slices[2] = {&c->below, &c->here};
         for (int i = 0; i < 2; i++) {
-            slices[i]->row_start = calloc((size_t)size[1] + 1, sizeof *slices[i]->row_start);
-            slices[i]->labels = params->around ? malloc((size_t)(size[0] * size[1])) : NULL;
+            int64_t rows_bytes = (size[1] + 1) * (int64_t)sizeof *slices[i]->row_start;
+            slices[i]->row_start = resize(c, NULL, 0, rows_bytes);
+            if (slices[i]->row_start)
+                memset(slices[i]->row_start, 0, (size_t)rows_bytes);
+            slices[i]->labels = params->around ? resize(c, NULL, 0, size[0] * size[1]) : NULL;
             complete = complete && slices[i]->row_start && (!params->around || slices[i]->labels);
         }
     }
@@ -266,13 +311,15 @@ void rvx__components_free(rvx_components *c)
     free(c);
 }
 
+int64_t rvx__components_bytes(const rvx_components *c) { return c->bytes; }
+
 static rvx_status walk_slice(rvx_components *c, const uint8_t *labels, rvx_error *error)
 {
     slice_runs before = c->below;
     c->below = c->here;
     c->here = before;
     if (!runs_find(c, labels))
-        return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for the runs of a slice");
+        return no_room(c, "the runs of a slice", error);
     for (int64_t y = 0; y < c->size[1]; y++) {
         for (int64_t dy = -c->reach; dy <= c->reach && c->depth > 0; dy++)
             if (y + dy >= 0 && y + dy < c->size[1])
@@ -298,9 +345,9 @@ rvx_status rvx__components_slice(rvx_components *c, const uint8_t *labels, rvx_e
 rvx_status rvx__components_finish(const rvx_component **list, int64_t *count, rvx_components *c,
                                   rvx_error *error)
 {
-    c->number = malloc(((size_t)c->set_count + 1) * sizeof *c->number);
+    c->number = resize(c, NULL, 0, (c->set_count + 1) * (int64_t)sizeof *c->number);
     if (!c->number)
-        return rvx__fail(error, RVX_ERROR_MEMORY, "components: no memory for their numbers");
+        return no_room(c, "the objects", error);
     for (int64_t set = 0; set < c->set_count; set++) {
         int64_t root = root_find(c->parent, set);
         if (root == set) {
@@ -313,6 +360,7 @@ rvx_status rvx__components_finish(const rvx_component **list, int64_t *count, rv
     }
     free(c->parent);
     c->parent = NULL;
+    c->bytes -= c->set_capacity * (int64_t)sizeof *c->parent;
     c->again = true;
     c->depth = c->set_count = 0;
     *list = c->found;

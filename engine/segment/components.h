@@ -30,14 +30,16 @@ typedef struct rvx_components_params {
     const uint8_t *object; /* 256: voxels belong together where this is equal and not 0; NULL: the
                               label itself */
     bool around;           /* find out what touches each component */
+    int64_t bytes_max;     /* 0: no limit; what needs more is refused (MEMORY) */
 } rvx_components_params;
 
 typedef struct rvx_components rvx_components;
 
-/* size: x, y of every slice. Errors: ARGUMENT, MEMORY. */
+/* size: x, y of every slice. Errors of all calls: ARGUMENT, MEMORY. */
 rvx_status rvx__components_create(rvx_components **components, const int64_t size[2],
                                   const rvx_components_params *params, rvx_error *error);
-void rvx__components_free(rvx_components *components); /* NULL is legal */
+void rvx__components_free(rvx_components *components);           /* NULL is legal */
+int64_t rvx__components_bytes(const rvx_components *components); /* held now */
 
 /* The first walk: the next slice, then the list, which lives as long as the handle. */
 rvx_status rvx__components_slice(rvx_components *components, const uint8_t *labels,

@@ -14,9 +14,10 @@ typedef struct work {
     const rvx_postprocess *rules;
     rvx_postprocess_result result;
     uint8_t *slice;
-    uint8_t *becomes; /* of each component: the label it gets; KEPT where it stays as it is */
-    bool *changes;    /* of each component */
-    bool changed;     /* the slice at hand */
+    uint8_t *becomes;  /* of each component: the label it gets; KEPT where it stays as it is */
+    bool *changes;     /* of each component */
+    bool changed;      /* the slice at hand */
+    int64_t bytes_max; /* beside the slice; 0: no limit */
 } work;
 
 bool rvx__postprocess_idle(const rvx_postprocess *rules)
@@ -48,20 +49,26 @@ static rvx_status slice_read(work *w, int64_t z, rvx_error *error)
 }
 
 /* One rule: find the components, decide, walk again. */
-static rvx_status stage(work *w, const rvx_components_params *params, decision decide,
+static rvx_status stage(work *w, const rvx_components_params *given, decision decide,
                         rvx_error *error)
 {
     rvx_status status = RVX_OK;
+    rvx_components_params params = *given;
     rvx_components *components = NULL;
     const rvx_component *list = NULL;
     int64_t count = 0, plane = w->size[0] * w->size[1];
     bool any = false;
-    RVX_TRY(rvx__components_create(&components, w->size, params, error));
+    params.bytes_max = w->bytes_max;
+    RVX_TRY(rvx__components_create(&components, w->size, &params, error));
     for (int64_t z = 0; z < w->size[2]; z++) {
         RVX_TRY(slice_read(w, z, error));
         RVX_TRY(rvx__components_slice(components, w->slice, error));
     }
     RVX_TRY(rvx__components_finish(&list, &count, components, error));
+    if (w->bytes_max > 0 && rvx__components_bytes(components) + 2 * (count + 1) > w->bytes_max)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY,
+                          "post-processing: %lld objects do not fit into %.1f MiB",
+                          (long long)count, (double)w->bytes_max / 0x1p20));
     w->changes = calloc((size_t)count + 1, sizeof *w->changes);
     w->becomes = calloc((size_t)count + 1, 1);
     if (!w->changes || !w->becomes)
@@ -126,18 +133,29 @@ static void decide_holes(work *w, const rvx_component *list, int64_t count)
     }
 }
 
+int64_t rvx__postprocess_bytes(const int64_t size[3], const rvx_postprocess *rules)
+{
+    return rvx__postprocess_idle(rules) ? 0 : size[0] * size[1] * (size[2] + 32) + (1 << 20);
+}
+
 rvx_status rvx__postprocess_run(rvx_spool *spool, const int64_t size[3], const double spacing[3],
-                                const rvx_postprocess *rules, rvx_postprocess_result *result,
-                                rvx_error *error)
+                                const rvx_postprocess *rules, int64_t bytes_max,
+                                rvx_postprocess_result *result, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     uint8_t foreground[LABELS], background[LABELS] = {[0] = 1};
     bool objects = false, holes = false;
+    const int64_t plane = size[0] * size[1];
+    if (bytes_max > 0 && bytes_max <= plane)
+        return rvx__fail(error, RVX_ERROR_MEMORY,
+                         "post-processing: a slice takes %lld bytes, it may take %lld in all",
+                         (long long)plane, (long long)bytes_max);
     work w = {.spool = spool,
               .size = size,
               .voxel_mm3 = spacing[0] * spacing[1] * spacing[2],
               .rules = rules,
-              .slice = malloc((size_t)(size[0] * size[1]))};
+              .bytes_max = bytes_max > 0 ? bytes_max - plane : 0,
+              .slice = malloc((size_t)plane)};
     if (!w.slice)
         return rvx__fail(error, RVX_ERROR_MEMORY, "post-processing: no memory for a slice");
     for (int label = 0; label < LABELS; label++) {

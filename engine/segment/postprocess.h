@@ -27,11 +27,16 @@ typedef struct rvx_postprocess_result {
 
 bool rvx__postprocess_idle(const rvx_postprocess *rules); /* changes nothing, ever */
 
-/* Changes the label map in the spool: size[0] * size[1] * size[2] bytes from its start. `result`
- * may be NULL. */
+/* Most that a run may take where memory is promised beforehand: 1 byte a voxel, 32 a voxel of a
+ * slice, and 1 MiB: objects enough unless the map is noise. 0 for rules that are idle. */
+int64_t rvx__postprocess_bytes(const int64_t size[3], const rvx_postprocess *rules);
+
+/* Changes the label map in the spool: size[0] * size[1] * size[2] bytes from its start.
+ * bytes_max: memory it may take, 0: no limit; what needs more is refused (MEMORY), when earlier
+ * rules may have changed the map. `result` may be NULL. */
 rvx_status rvx__postprocess_run(rvx_spool *spool, const int64_t size[3], const double spacing[3],
-                                const rvx_postprocess *rules, rvx_postprocess_result *result,
-                                rvx_error *error);
+                                const rvx_postprocess *rules, int64_t bytes_max,
+                                rvx_postprocess_result *result, rvx_error *error);
 
 /* ---- As a file --------------------------------------------------------------------------------
  */

@@ -172,7 +172,7 @@ rvx_status rvx__postprocess_choice_add(rvx_postprocess_choice *choice, const cha
     for (int variant = 0; variant < VARIANTS; variant++) {
         rvx_postprocess rules = variant_rules(choice->list, variant);
         memcpy(changed, prediction.voxels, (size_t)voxels);
-        RVX_TRY(rvx__postprocess_run(spool, grid->size, grid->spacing, &rules, NULL, error));
+        RVX_TRY(rvx__postprocess_run(spool, grid->size, grid->spacing, &rules, 0, NULL, error));
         dice_add(choice, variant, changed, reference.voxels, voxels);
     }
     choice->case_count++;

@@ -101,8 +101,8 @@ cleanup:
 static rvx_status rules_apply(rvx_label_files *files, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    RVX_TRY(
-        rvx__postprocess_run(files->spool, files->size, files->spacing, files->rules, NULL, error));
+    RVX_TRY(rvx__postprocess_run(files->spool, files->size, files->spacing, files->rules, 0, NULL,
+                                 error));
     for (int64_t z = 0; z < files->size[2]; z++) {
         RVX_TRY(
             rvx__spool_read(files->spool, z * files->voxels, files->slice, files->voxels, error));

@@ -185,15 +185,16 @@ static void rules_write(const char *path, const char *name)
     fclose(file);
 }
 
+enum { EDGE = 16, VOXELS = EDGE * EDGE * EDGE };
+static const rvx_grid grid = {.size = {EDGE, EDGE, EDGE},
+                              .spacing = {1, 1, 1},
+                              .direction = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+
 /* Labels of an image that is noise. */
 static int segment(uint8_t *labels, const char *run, const char *rules, int none)
 {
-    enum { EDGE = 16, VOXELS = EDGE * EDGE * EDGE };
     static float image[VOXELS];
     const float *channels[] = {image};
-    const rvx_grid grid = {.size = {EDGE, EDGE, EDGE},
-                           .spacing = {1, 1, 1},
-                           .direction = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
     rvx_segmenter_options options = RVX_OPTIONS(rvx_segmenter_options);
     rvx_segmenter *segmenter = NULL;
     uint32_t state = 1;
@@ -220,9 +221,61 @@ static int most_frequent(const uint8_t *labels, int voxels)
     return count[best] ? best : 0;
 }
 
+static int cancel(void *context, const rvx_progress *progress)
+{
+    (void)context, (void)progress;
+    return 1;
+}
+
+static int all_are(const uint8_t *labels, uint8_t value)
+{
+    for (int i = 0; i < VOXELS; i++)
+        if (labels[i] != value)
+            return 0;
+    return 1;
+}
+
+/* Opens with a budget, asks for the bytes and runs. */
+static rvx_status run_within(int64_t *bytes, uint8_t *labels, const char *run, int64_t budget,
+                             int none, rvx_progress_callback progress)
+{
+    static const float image[VOXELS];
+    const float *channels[] = {image};
+    rvx_segmenter_options options = RVX_OPTIONS(rvx_segmenter_options);
+    rvx_segmenter *segmenter = NULL;
+    options.budget_bytes = budget;
+    options.no_postprocessing = none;
+    rvx_status asked = RVX_OK, status = rvx_segmenter_open(&segmenter, run, &options, &error);
+    if (status == RVX_OK) {
+        asked = rvx_segmenter_bytes(bytes, segmenter, &grid, &error);
+        status = rvx_segmenter_run(segmenter, labels, channels, &grid, progress, NULL, &error);
+    }
+    rvx_segmenter_close(segmenter);
+    TAP_OK((asked == RVX_OK) == (status == RVX_OK || progress));
+    return status;
+}
+
+/* `run` has rules beside its model: their memory is part of what is asked and of the budget. */
+static void test_segmenter_budget(const char *run)
+{
+    static uint8_t labels[VOXELS];
+    int64_t with = 0, without = 0, untouched = -7;
+    TAP_OK(run_within(&with, labels, run, 0, 0, NULL) == RVX_OK);
+    TAP_OK(run_within(&without, labels, run, 0, 1, NULL) == RVX_OK);
+    tap_ok(with - without == VOXELS + 32 * EDGE * EDGE + (1 << 20), "rules count: %lld, %lld",
+           (long long)with, (long long)without);
+    TAP_OK(run_within(&with, labels, run, with, 0, NULL) == RVX_OK);
+    memset(labels, 9, sizeof labels);
+    TAP_OK(run_within(&untouched, labels, run, with - 1, 0, NULL) == RVX_ERROR_MEMORY);
+    TAP_OK(says("post-processing") && says("budget") && untouched == -7 && all_are(labels, 9));
+    TAP_OK(run_within(&without, labels, run, without, 1, NULL) == RVX_OK);
+    TAP_OK(run_within(&untouched, labels, run, without - 1, 1, NULL) == RVX_ERROR_MEMORY);
+    memset(labels, 9, sizeof labels);
+    TAP_OK(run_within(&with, labels, run, 0, 0, cancel) == RVX_CANCELLED && all_are(labels, 0));
+}
+
 static void test_segmenter_rules(void)
 {
-    enum { VOXELS = 16 * 16 * 16 };
     static const char *const names[] = {"background", "parenchyma", "vessel", "gallbladder",
                                         "tumour"};
     static uint8_t raw[VOXELS], beside[VOXELS], named[VOXELS], wanted[VOXELS];
@@ -261,6 +314,7 @@ static void test_segmenter_rules(void)
     TAP_OK(segment(named, run, NULL, 1) && memcmp(named, raw, VOXELS) == 0);
     TAP_OK(!segment(named, run, rules, 1) && says("exclude each other"));
     TAP_OK(!segment(named, run, "no/such.json", 0) && says("no/such.json"));
+    test_segmenter_budget(run);
     snprintf(command, sizeof command, "rm -r %s", folder);
     TAP_OK(system(command) == 0);
 }

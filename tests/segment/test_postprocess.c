@@ -1,4 +1,5 @@
 /* Post-processing: what each rule does to small maps, its file, and the choice by validation. */
+#include "../run/peak.h"
 #include "engine/segment/postprocess.h"
 #include "fixture.h"
 
@@ -12,7 +13,7 @@ static bool becomes(uint8_t *labels, const uint8_t *after, const int64_t size[3]
     int64_t voxels = size[0] * size[1] * size[2];
     rvx_spool *spool = NULL;
     bool same = rvx__spool_over(&spool, labels, voxels, NULL) == RVX_OK &&
-                rvx__postprocess_run(spool, size, spacing, rules, result, NULL) == RVX_OK &&
+                rvx__postprocess_run(spool, size, spacing, rules, 0, result, NULL) == RVX_OK &&
                 memcmp(labels, after, (size_t)voxels) == 0;
     rvx__spool_free(spool);
     return same;
@@ -108,7 +109,7 @@ static void test_spool(void)
     TAP_OK(rvx__directory_create(fixture_path("room"), &error) == RVX_OK);
     TAP_OK(rvx__spool_create(&spool, fixture_path("room"), &error) == RVX_OK);
     TAP_OK(rvx__spool_write(spool, 0, labels, 5, &error) == RVX_OK);
-    TAP_OK(rvx__postprocess_run(spool, (int64_t[]){5, 1, 1}, millimetre, &rules, NULL, &error) ==
+    TAP_OK(rvx__postprocess_run(spool, (int64_t[]){5, 1, 1}, millimetre, &rules, 0, NULL, &error) ==
            RVX_OK);
     TAP_OK(rvx__spool_read(spool, 0, got, 5, &error) == RVX_OK && memcmp(got, after, 5) == 0);
     TAP_OK(rvx__spool_read(spool, 3, got, 5, &error) == RVX_ERROR_IO);
@@ -118,6 +119,86 @@ static void test_spool(void)
     rvx__spool_free(spool);
     TAP_OK(rvx__spool_create(&spool, fixture_path("nowhere"), &error) == RVX_ERROR_IO && !spool);
     TAP_OK(strstr(error.message, "nowhere") != NULL);
+}
+
+/* ---- Memory -----------------------------------------------------------------------------------
+ */
+
+enum { EDGE = 256, DEPTH = 96 };
+static const int64_t large[3] = {EDGE, EDGE, DEPTH};
+static uint8_t pieces[EDGE * EDGE * DEPTH];
+
+/* Single voxels of liver, so far apart. */
+static void scatter(int pitch)
+{
+    memset(pieces, 0, sizeof pieces);
+    for (int z = 0; z < DEPTH; z += pitch)
+        for (int y = 0; y < EDGE; y += pitch)
+            for (int x = 0; x < EDGE; x += pitch)
+                pieces[((int64_t)z * EDGE + y) * EDGE + x] = 1;
+}
+
+static rvx_status apply_within(int64_t bytes_max, rvx_error *error)
+{
+    const rvx_postprocess rules = {.largest = {[1] = true}, .hole_mm3 = {[1] = 9}};
+    rvx_spool *spool = NULL;
+    rvx_status status = rvx__spool_over(&spool, pieces, sizeof pieces, error);
+    if (status == RVX_OK)
+        status = rvx__postprocess_run(spool, large, millimetre, &rules, bytes_max, NULL, error);
+    rvx__spool_free(spool);
+    return status;
+}
+
+/* As processes: nothing; within what is promised; refused by it; without a limit. */
+static int apply_nothing(const char *unused) { return unused && pieces[0] ? 0 : 1; }
+
+static int64_t promised(void)
+{
+    return rvx__postprocess_bytes(large, &(rvx_postprocess){.largest_foreground = true});
+}
+
+static int apply_promised(const char *unused)
+{
+    return unused && apply_within(promised(), NULL) == RVX_OK ? 0 : 1;
+}
+
+static int apply_refused(const char *unused)
+{
+    return unused && apply_within(promised(), NULL) == RVX_ERROR_MEMORY ? 0 : 1;
+}
+
+static int apply_freely(const char *unused)
+{
+    return unused && apply_within(0, NULL) == RVX_OK ? 0 : 1;
+}
+
+static int64_t more_than_nothing(int (*work)(const char *))
+{
+    int64_t before = peak_of(apply_nothing, "");
+    int64_t peak = peak_of(work, "");
+    return before < 0 || peak < 0 ? -1 : peak - before;
+}
+
+/* What is promised is kept by the process, whether the map is done or refused. */
+static void test_bytes(void)
+{
+    rvx_error error = {0};
+    const int64_t bound = promised(), slack = 1 << 20;
+    TAP_OK(bound == (int64_t)EDGE * EDGE * (DEPTH + 32) + (1 << 20));
+    TAP_OK(rvx__postprocess_bytes(large, &(rvx_postprocess){0}) == 0);
+    scatter(6); /* one object in 216 voxels */
+    int64_t done = more_than_nothing(apply_promised);
+    tap_ok(done > (1 << 20) && done <= bound + slack, "%lld of %lld bytes promised",
+           (long long)done, (long long)bound);
+    scatter(2); /* one in 8 */
+    int64_t refused = more_than_nothing(apply_refused), free = more_than_nothing(apply_freely);
+    tap_ok(refused > (1 << 20) && refused <= bound + slack, "refused with %lld bytes of %lld",
+           (long long)refused, (long long)bound);
+    tap_ok(free > 2 * bound, "and takes %lld where it may", (long long)free);
+    TAP_OK(apply_within(bound, &error) == RVX_ERROR_MEMORY && strstr(error.message, "pieces"));
+    TAP_OK(apply_within(EDGE * EDGE, &error) == RVX_ERROR_MEMORY && strstr(error.message, "slice"));
+    const int64_t least = EDGE * EDGE + 4096; /* not even the rows of two slices */
+    TAP_OK(apply_within(least, &error) == RVX_ERROR_MEMORY);
 }
 
 static void test_file(void)
@@ -203,6 +284,7 @@ int main(void)
     test_smallest();
     test_holes();
     test_spool();
+    test_bytes();
     test_file();
     test_choice();
     fixture_end();

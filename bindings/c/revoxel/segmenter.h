@@ -20,7 +20,7 @@ typedef struct rvx_segmenter
 
 typedef struct rvx_segmenter_options {
     size_t struct_bytes;
-    int64_t budget_bytes; /* 0: none */
+    int64_t budget_bytes; /* refuse what needs more, post-processing included; 0: none */
     int threads;
     int mirror;
     const char *device, *device_library; /* see Devices above */
@@ -39,13 +39,16 @@ RVX_API int rvx_segmenter_classes(const rvx_segmenter *segmenter); /* background
 RVX_API const char *rvx_segmenter_label(const rvx_segmenter *segmenter,
                                         int label); /* lives as long as the handle */
 
-/* Memory that a run on such a grid takes at most, in bytes, without running. Post-processing takes
- * two slices and 88 bytes an object besides. */
+/* Memory that a run on such a grid takes at most, in bytes, without running; RVX_ERROR_MEMORY where
+ * that exceeds the budget, as rvx_segmenter_run says too before it begins. With post-processing 1
+ * byte a voxel of the grid, 32 a voxel of a slice and 1 MiB are for that: a label map in so many
+ * pieces that these do not hold them (more than one in some 200 voxels) fails with
+ * RVX_ERROR_MEMORY. On a GPU the budget is about its memory, so post-processing is not in it. */
 RVX_API rvx_status rvx_segmenter_bytes(int64_t *bytes, const rvx_segmenter *segmenter,
                                        const rvx_grid *grid, rvx_error *error);
 
 /* channels[i]: float32 voxels of channel i on `grid`; labels: uint8 voxels on the same grid,
- * written. */
+ * written; all 0 where the run fails or is cancelled once it has begun. */
 RVX_API rvx_status rvx_segmenter_run(rvx_segmenter *segmenter, uint8_t *labels,
                                      const float *const *channels, const rvx_grid *grid,
                                      rvx_progress_callback progress, void *context,
