@@ -17,7 +17,8 @@ rvx_status rvx_convert(const char *in, const char *out, const rvx_convert_option
                                  .dtype = options.dtype,
                                  .like = options.like,
                                  .repairs = options.repair ? &repairs : NULL,
-                                 .labels = options.labels != 0};
+                                 .labels = options.labels != 0,
+                                 .interpolation = options.interpolation};
     memcpy(params.spacing, options.spacing, sizeof params.spacing);
     RVX_TRY(rvx__convert(in, out, &params, error));
     rvx__facade_repairs_tell(&repairs, options.progress, options.context); /* OUT is there */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 typedef struct convert_options {
-    const char *spacing, *orient, *dtype, *like;
+    const char *spacing, *orient, *dtype, *like, *interpolation;
     bool labels;
     bool repair;
 } convert_options;
@@ -18,8 +18,10 @@ static const rvx_cli_option options_table[] = {
      .offset = AT(dtype)},
     {"--like", "FILE", "onto the grid of this volume; 0 outside IN", RVX_CLI_TEXT,
      .offset = AT(like)},
-    {"--labels", NULL, "a label map: the nearest voxel instead of linear interpolation",
-     RVX_CLI_FLAG, .offset = AT(labels)},
+    {"--interpolation", "linear|cubic|nearest", "cubic: where spacing alone changes (linear)",
+     RVX_CLI_TEXT, .offset = AT(interpolation)},
+    {"--labels", NULL, "a label map: the nearest voxel instead of interpolation", RVX_CLI_FLAG,
+     .offset = AT(labels)},
     {"--repair", NULL, "repair what is wrong with files where that is sane, and say it",
      RVX_CLI_FLAG, .offset = AT(repair)},
     {0}};
@@ -55,6 +57,7 @@ static int run(int count, char **arguments)
     convert.orient = options.orient;
     convert.dtype = options.dtype;
     convert.like = options.like;
+    convert.interpolation = options.interpolation;
     convert.labels = options.labels;
     convert.repair = options.repair;
     convert.progress = rvx__cli_progress;

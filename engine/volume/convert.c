@@ -4,13 +4,14 @@
 #include "engine/base/file.h"
 #include "engine/volume/format.h"
 #include "engine/volume/repair.h"
+#include "engine/volume/resample.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LABELS_NAMED_MAX = 1024 };
+enum { LABELS_NAMED_MAX = 1024, SLICES = 8 /* asked for at once */ };
 
 /* ---- Grids ------------------------------------------------------------------------------------
  */
@@ -102,10 +103,11 @@ typedef struct conversion {
     rvx_geometry target;
     rvx_voxel_type type;
     bool integers; /* values are int32, else float */
-    bool nearest;
+    rvx_resampling rule;
     bool fill; /* 0 outside the input */
     index_map map;
-    const void *voxels; /* the whole input, where the grid changes */
+    rvx_resampler *resampler; /* where voxels change their size alone; NULL: */
+    const void *voxels;       /* the whole input, where the grid changes otherwise */
 } conversion;
 
 static double value_at(const conversion *c, int64_t x, int64_t y, int64_t z)
@@ -127,7 +129,7 @@ static double sample(const conversion *c, const double index[3])
         if (c->fill && !(p >= -0.5 && p <= last + 0.5))
             return 0;
         p = p < 0 ? 0 : p > last ? last : p;
-        p = c->nearest ? floor(p + 0.5) : p;
+        p = c->rule == RVX_RESAMPLING_NEAREST ? floor(p + 0.5) : p;
         low[a] = (int64_t)p;
         weight[a] = p - (double)low[a];
         high[a] = low[a] + (weight[a] > 0);
@@ -211,13 +213,99 @@ static rvx_status slab_read(const conversion *c, void *out, int64_t z, int64_t c
                        : rvx__volume_reader_slab_f32(c->reader, out, z, count, error);
 }
 
+static rvx_status reader_read(void *context, float *out, int64_t z, int64_t count, rvx_error *error)
+{
+    return rvx__volume_reader_slab_f32(context, out, z, count, error);
+}
+
+/* What a spline is held to. */
+static rvx_status range_find(float range[1][2], const conversion *c, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    const int64_t *size = c->info->geometry.size, slice = size[0] * size[1];
+    float *voxels = malloc((size_t)slice * sizeof *voxels);
+    if (!voxels)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a slice");
+    range[0][0] = INFINITY;
+    range[0][1] = -INFINITY;
+    for (int64_t z = 0; z < size[2]; z++) {
+        RVX_TRY(rvx__volume_reader_slab_f32(c->reader, voxels, z, 1, error));
+        for (int64_t i = 0; i < slice; i++) {
+            range[0][0] = voxels[i] < range[0][0] ? voxels[i] : range[0][0];
+            range[0][1] = voxels[i] > range[0][1] ? voxels[i] : range[0][1];
+        }
+    }
+cleanup:
+    free(voxels);
+    return status;
+}
+
+/* Whether the axes stay and only sizes of voxels change: the map has a diagonal alone. */
+static bool scales(const conversion *c)
+{
+    for (int a = 0; a < 3; a++)
+        for (int b = 0; b < 3; b++)
+            if (a == b ? !(c->map.matrix[a][a] > 0)
+                       : fabs(c->map.matrix[a][b]) * (double)c->target.size[b] > 1e-6)
+                return false;
+    return true;
+}
+
+static rvx_status resampler_make(conversion *c, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    float range[1][2];
+    rvx_resampler_options options = {.channels = 1};
+    const rvx_slices input = {.read = reader_read, .context = c->reader};
+    for (int a = 0; a < 3; a++) {
+        options.out_size[a] = c->target.size[a];
+        options.in_size[a] = c->info->geometry.size[a];
+        options.rules[a] = c->rule;
+        options.places[a] =
+            (rvx_taps_place){.step = c->map.matrix[a][a], .start = c->map.offset[a]};
+    }
+    if (c->rule == RVX_RESAMPLING_CUBIC) {
+        RVX_TRY(range_find(range, c, error));
+        options.range = (const float(*)[2])range;
+    }
+    status = rvx__resampler_create(&c->resampler, &options, &input, error);
+cleanup:
+    return status;
+}
+
+/* Where the grid changes: slices of the new one from a few of the old, or from all of them. */
+static rvx_status grid_change(conversion *c, void **voxels, const char *in, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    const rvx_geometry *g = &c->info->geometry;
+    const int64_t bytes = rvx__geometry_voxels(g) * 4;
+    const bool wide = c->info->type == RVX_VOXEL_I32 || c->info->type == RVX_VOXEL_U32;
+    c->map = index_map_make(&c->target, g);
+    const bool streams = !c->fill && c->rule != RVX_RESAMPLING_NEAREST && scales(c);
+    if (c->rule == RVX_RESAMPLING_CUBIC && !streams)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "%s: cubic interpolation is along axes that stay: change the spacing "
+                         "first and the orientation then; not with 'like'",
+                         in);
+    if (streams && (c->rule == RVX_RESAMPLING_CUBIC || !wide))
+        return resampler_make(c, error);
+    c->voxels = *voxels = malloc((size_t)bytes);
+    if (!*voxels)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its voxels (%lld bytes)", in,
+                         (long long)bytes);
+    RVX_TRY(slab_read(c, *voxels, 0, g->size[2], error));
+cleanup:
+    return status;
+}
+
 static rvx_status slices_write(rvx_volume_writer *writer, const conversion *c, const char *out,
                                rvx_error *error)
 {
     rvx_status status = RVX_OK;
     const int64_t *size = c->target.size, slice = size[0] * size[1];
     double *values = malloc((size_t)slice * sizeof *values);
-    void *stored = malloc((size_t)slice * sizeof *values), *read = malloc((size_t)slice * 4);
+    void *stored = malloc((size_t)slice * sizeof *values),
+         *read = malloc((size_t)slice * SLICES * 4);
     if (!values || !stored || !read) {
         status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for a slice", out);
         goto cleanup;
@@ -225,6 +313,13 @@ static rvx_status slices_write(rvx_volume_writer *writer, const conversion *c, c
     for (int64_t z = 0; z < size[2]; z++) {
         if (c->voxels) {
             slice_sample(values, c, z);
+        } else if (c->resampler) {
+            const int64_t left = size[2] - z, at = z % SLICES * slice;
+            if (at == 0)
+                RVX_TRY(rvx__resampler_read(c->resampler, read, z, left < SLICES ? left : SLICES,
+                                            error));
+            for (int64_t i = 0; i < slice; i++)
+                values[i] = (double)((float *)read)[at + i];
         } else {
             RVX_TRY(slab_read(c, read, z, 1, error));
             for (int64_t i = 0; i < slice; i++)
@@ -313,11 +408,30 @@ cleanup:
     return status;
 }
 
+static rvx_status rule_find(rvx_resampling *rule, const rvx_convert_params *p, bool segmentation,
+                            rvx_error *error)
+{
+    static const char *const names[RVX_RESAMPLING_COUNT] = {"cubic", "linear", "nearest"};
+    const bool labels = p->labels || segmentation;
+    const char *name = p->interpolation ? p->interpolation : labels ? "nearest" : "linear";
+    int found = 0;
+    while (found < RVX_RESAMPLING_COUNT && strcmp(names[found], name) != 0)
+        found++;
+    if (found == RVX_RESAMPLING_COUNT)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "interpolation '%s': expected linear, cubic or nearest", name);
+    *rule = (rvx_resampling)found;
+    if (labels && *rule != RVX_RESAMPLING_NEAREST)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "interpolation '%s': of a label map it is nearest", name);
+    return RVX_OK;
+}
+
 rvx_status rvx__convert(const char *in, const char *out, const rvx_convert_params *params,
                         rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    conversion c = {.nearest = params->labels};
+    conversion c = {0};
     rvx_volume_info like;
     rvx_volume_writer *writer = NULL;
     rvx_segments made = {0};
@@ -331,24 +445,14 @@ rvx_status rvx__convert(const char *in, const char *out, const rvx_convert_param
     const bool whole_numbers = c.info->type <= RVX_VOXEL_I32 && c.info->slope == 1 &&
                                c.info->intercept == 0 && c.info->type != RVX_VOXEL_U32;
     c.integers = params->labels || segmentation || whole_numbers;
-    c.nearest |= segmentation;
+    RVX_TRY(rule_find(&c.rule, params, segmentation, error));
     const rvx_segments *segments = rvx__volume_reader_segments(c.reader);
     if (segmentation && !segments->count) {
         RVX_TRY(segments_find(&made, &c, error));
         segments = &made;
     }
-    if (!same) {
-        const int64_t bytes = rvx__geometry_voxels(g) * 4;
-        voxels = malloc((size_t)bytes);
-        if (!voxels) {
-            status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for its voxels (%lld bytes)",
-                               in, (long long)bytes);
-            goto cleanup;
-        }
-        RVX_TRY(slab_read(&c, voxels, 0, g->size[2], error));
-        c.voxels = voxels;
-        c.map = index_map_make(&c.target, g);
-    }
+    if (!same)
+        RVX_TRY(grid_change(&c, &voxels, in, error));
     RVX_TRY(rvx__volume_writer_create_segments(
         &writer, out, &c.target, c.type, same || params->like ? &like : NULL, segments, error));
     RVX_TRY(slices_write(writer, &c, out, error));
@@ -356,6 +460,7 @@ rvx_status rvx__convert(const char *in, const char *out, const rvx_convert_param
     writer = NULL;
 cleanup:
     rvx__volume_writer_abandon(writer);
+    rvx__resampler_free(c.resampler);
     rvx__volume_reader_close(c.reader);
     rvx__segments_free(&made);
     free(voxels);

@@ -1,7 +1,8 @@
 /* A volume as another file: format, type, order of the axes, grid. Owns: what the grid becomes and
- * how values move to it. Memory: a few slices where the grid stays; else the input's voxels in 4
- * bytes each and a slice of the output. Values go through float32, or through 32-bit integers where
- * labels or whole numbers only change their place. */
+ * how values move to it. Memory: a few slices where the grid stays, or where its axes stay and
+ * voxels only change their size (resample.h); else, and for nearest voxels and 32-bit integers, the
+ * input's voxels in 4 bytes each and a slice of the output. Values go through float32, or through
+ * 32-bit integers where labels or whole numbers only change their place. */
 #ifndef RVX_VOLUME_CONVERT_H
 #define RVX_VOLUME_CONVERT_H
 
@@ -15,10 +16,12 @@ typedef struct rvx_convert_params {
     const char *dtype;           /* "int16"; NULL: the input's, float32 where that is scaled */
     const char *like;            /* a volume whose grid the output gets; NULL: none */
     struct rvx_repairs *repairs; /* see repair.h; NULL: what is wrong is refused */
-    bool labels;                 /* nearest voxel instead of linear interpolation */
+    bool labels;                 /* a label map: the nearest voxel */
+    const char *interpolation; /* "linear", "cubic", "nearest"; NULL: linear, nearest for labels */
 } rvx_convert_params;
 
-/* The file is written whole or not at all. Outside the input's field of view, which only `like` can
+/* Cubic is the interpolating B-spline, held to the range of the input, along axes that stay.
+ * The file is written whole or not at all. Outside the input's field of view, which only `like` can
  * reach, the output is 0. A value that the type cannot hold is refused. */
 rvx_status rvx__convert(const char *in, const char *out, const rvx_convert_params *params,
                         rvx_error *error);

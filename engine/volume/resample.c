@@ -74,7 +74,7 @@ int64_t rvx__resampler_bytes(const rvx_resampler_options *options)
     int64_t bytes = 0;
     for (int a = 0; a < 3; a++)
         if (!rvx__taps_create(&r.taps[a], options->rules[a], options->out_size[a],
-                              options->in_size[a]))
+                              options->in_size[a], options->places[a]))
             goto cleanup;
     extents_find(&r);
     bytes = bytes_of(&r);
@@ -96,9 +96,10 @@ rvx_status rvx__resampler_create(rvx_resampler **resampler, const rvx_resampler_
         r->input = *input;
         bool cubic = false;
         for (int a = 0; a < 3; a++) {
-            made =
-                made && rvx__taps_create(&r->taps[a], o->rules[a], o->out_size[a], o->in_size[a]);
-            cubic |= o->rules[a] == RVX_RESAMPLING_CUBIC && o->out_size[a] != o->in_size[a];
+            made = made && rvx__taps_create(&r->taps[a], o->rules[a], o->out_size[a], o->in_size[a],
+                                            o->places[a]);
+            cubic |= o->rules[a] == RVX_RESAMPLING_CUBIC &&
+                     !rvx__taps_same(o->out_size[a], o->in_size[a], o->places[a]);
         }
         r->held = cubic && o->range;
         r->held_by_slice = r->held && o->rules[2] == RVX_RESAMPLING_NEAREST;

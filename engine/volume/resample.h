@@ -15,6 +15,7 @@ typedef struct rvx_resampler rvx_resampler;
 typedef struct rvx_resampler_options {
     int64_t out_size[3], in_size[3]; /* x, y, z */
     rvx_resampling rules[3];         /* x, y, z */
+    rvx_taps_place places[3];        /* zero: centres aligned */
     int64_t channels;
     /* Per channel, least and greatest value of the input: a spline overshoots beside an edge, and
      * what it makes is held to this range, as skimage and nnU-Net do. NULL: not held. Where the

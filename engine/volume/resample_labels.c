@@ -32,7 +32,7 @@ rvx_status rvx__label_resampler_create(rvx_label_resampler **resampler, const in
                 made && rvx__taps_create(&r->taps[a],
                                          rules[a] == RVX_RESAMPLING_NEAREST ? RVX_RESAMPLING_NEAREST
                                                                             : RVX_RESAMPLING_LINEAR,
-                                         out_size[a], in_size[a]);
+                                         out_size[a], in_size[a], (rvx_taps_place){0});
         r->ring = malloc((size_t)(RING * in_size[0] * in_size[1]));
         made = made && r->ring;
     }

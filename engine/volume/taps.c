@@ -42,16 +42,26 @@ static int64_t nearest(int64_t i, int64_t out_size, int64_t in_size)
     return (int64_t)((__int128)(2 * i + 1) * in_size / (2 * out_size));
 }
 
-static void voxel_fill(rvx_taps *taps, rvx_resampling rule, int64_t i)
+/* What is within a millionth of an old voxel is that voxel. */
+static double position_of(const rvx_taps *taps, rvx_taps_place place, int64_t i)
 {
-    double position = ((double)i + 0.5) * ((double)taps->in_size / (double)taps->out_size) - 0.5;
+    if (place.step == 0)
+        return ((double)i + 0.5) * ((double)taps->in_size / (double)taps->out_size) - 0.5;
+    const double position = place.start + (double)i * place.step;
+    return fabs(position - rint(position)) < 1e-6 ? rint(position) : position;
+}
+
+static void voxel_fill(rvx_taps *taps, rvx_resampling rule, rvx_taps_place place, int64_t i)
+{
+    double position = position_of(taps, place, i);
     if (rule == RVX_RESAMPLING_LINEAR)
         position = fmin(fmax(position, 0), (double)(taps->in_size - 1));
     int64_t low, count = reach(rule, &low), base = (int64_t)floor(position);
     float *weights = taps->weights + i * taps->count;
     double sum = 0, weight[2 * CUBIC_REACH] = {1};
     if (rule == RVX_RESAMPLING_NEAREST)
-        base = nearest(i, taps->out_size, taps->in_size);
+        base = place.step == 0 ? nearest(i, taps->out_size, taps->in_size)
+                               : (int64_t)floor(position + 0.5);
     for (int64_t k = 0; k < count && rule != RVX_RESAMPLING_NEAREST; k++) {
         double distance = position - (double)(base + low + k);
         weight[k] = rule == RVX_RESAMPLING_CUBIC ? cardinal(distance) : 1 - fabs(distance);
@@ -69,10 +79,16 @@ static void voxel_fill(rvx_taps *taps, rvx_resampling rule, int64_t i)
     taps->first[i] = first;
 }
 
-bool rvx__taps_create(rvx_taps *taps, rvx_resampling rule, int64_t out_size, int64_t in_size)
+bool rvx__taps_same(int64_t out_size, int64_t in_size, rvx_taps_place place)
+{
+    return out_size == in_size && (place.step == 0 || (place.step == 1 && place.start == 0));
+}
+
+bool rvx__taps_create(rvx_taps *taps, rvx_resampling rule, int64_t out_size, int64_t in_size,
+                      rvx_taps_place place)
 {
     int64_t low;
-    if (out_size == in_size)
+    if (rvx__taps_same(out_size, in_size, place))
         rule = RVX_RESAMPLING_NEAREST; /* every rule returns the voxel itself */
     *taps = (rvx_taps){.out_size = out_size, .in_size = in_size, .count = reach(rule, &low)};
     taps->count = taps->count < in_size ? taps->count : in_size;
@@ -81,7 +97,7 @@ bool rvx__taps_create(rvx_taps *taps, rvx_resampling rule, int64_t out_size, int
     if (!taps->first || !taps->weights)
         return false;
     for (int64_t i = 0; i < out_size; i++)
-        voxel_fill(taps, rule, i);
+        voxel_fill(taps, rule, place, i);
     return true;
 }
 

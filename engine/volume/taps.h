@@ -3,7 +3,8 @@
  * the voxels that are read lie inside the old axis, and the weights of a voxel add up to 1.
  *
  * Centres are aligned as in skimage's and nnU-Net's resize: voxel i reads at (i + 0.5) * old / new
- * - 0.5; the old axis goes on with its edge values. An axis that keeps its size is copied.
+ * - 0.5; the old axis goes on with its edge values. An axis that keeps its size is copied. A place
+ * of its own can be given instead (rvx_taps_place).
  *
  * Cubic is the interpolating cubic B-spline (Unser, Aldroubi and Eden 1993). Its prefilter, a
  * recursion over the whole axis in most programs, is folded into the weights: a voxel at distance d
@@ -29,8 +30,17 @@ typedef struct rvx_taps {
     float *weights; /* [new voxel][count] */
 } rvx_taps;
 
+/* Where the new voxels lie on the old axis: voxel i at start + i * step. step 0: centres aligned.
+ */
+typedef struct rvx_taps_place {
+    double step, start;
+} rvx_taps_place;
+
+/* Whether every voxel is a voxel of the old axis, at the same place. */
+bool rvx__taps_same(int64_t out_size, int64_t in_size, rvx_taps_place place);
 /* False where memory is short. */
-bool rvx__taps_create(rvx_taps *taps, rvx_resampling rule, int64_t out_size, int64_t in_size);
+bool rvx__taps_create(rvx_taps *taps, rvx_resampling rule, int64_t out_size, int64_t in_size,
+                      rvx_taps_place place);
 void rvx__taps_free(rvx_taps *taps); /* zeroed is legal */
 
 #endif

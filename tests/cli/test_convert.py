@@ -72,13 +72,14 @@ def grids():
                 wrong.append(letters)
     ok(not wrong, f"48 orientations as nibabel turns them {wrong}")
 
-    for mode, order in (([], 1), (["--labels"], 0)):
+    for mode, order in (([], 1), (["--labels"], 0), (["--interpolation", "cubic"], 3)):
         convert("a.nii.gz", "s.nii.gz", "--spacing", "0.97,0.53,2.1", "--dtype", "float32", *mode)
         found, grid, _ = load("s.nii.gz")
         index = np.linalg.inv(affine) @ grid
         points = np.indices(found.shape).reshape(3, -1)
         at = index[:3, :3] @ points + index[:3, 3:]
         expected = ndimage.map_coordinates(voxels.astype(float), at, order=order, mode="nearest")
+        expected = np.clip(expected, voxels.min(), voxels.max())
         apart = np.abs(found.ravel() - expected)
         if not order:  # half-way between two voxels either is the nearest
             apart[np.any(np.abs(at - np.floor(at) - 0.5) < 1e-4, axis=0)] = 0
@@ -87,6 +88,13 @@ def grids():
         ok(np.allclose(np.linalg.norm(grid[:3, :3], axis=0), (0.97, 0.53, 2.1), atol=1e-5), "the spacing asked for")
         middle = [g @ np.append((np.array(s) - 1) / 2, 1) for g, s in ((affine, voxels.shape), (grid, found.shape))]
         ok(np.abs(middle[0] - middle[1]).max() < 1e-4, "the middle stays")
+
+    for words, arguments in ((["axes that stay", "a.nii.gz"], ["cubic", "--orient", "SAR"]),
+                             (["axes that stay"], ["cubic", "--like", "s.nii.gz"]),
+                             (["label map", "nearest"], ["linear", "--labels"]),
+                             (["'lanczos'", "linear, cubic or nearest"], ["lanczos"])):
+        refused(f"--interpolation {' '.join(arguments)}", 1, words, "convert", "a.nii.gz", "refused.nii",
+                "--interpolation", *arguments)
 
     other = np.diag((-1.1, 1.2, 1.3, 1.0))
     other[:3, 3] = affine[:3, :3] @ (6, 5, 4) + affine[:3, 3] + (4, -4, -4)

@@ -42,6 +42,8 @@ typedef struct rvx_convert_options {
     int repair;         /* see Repairs above */
     rvx_progress_callback progress; /* phase "repair" alone */
     void *context;
+    const char *interpolation; /* "linear", "cubic" (the B-spline, held to the input's range; where
+                                  spacing alone changes), "nearest"; NULL: linear, or nearest */
 } rvx_convert_options;
 
 /* Writes a volume in the format that `out` ends with. Its place in the patient stays. A value that
