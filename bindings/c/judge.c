@@ -70,7 +70,8 @@ static rvx_status judge_case(judging *j, const char *folder, int threads, rvx_er
         rvx__predictor_write(j->model.predictor, plan, one, folder, false, poll_tiles, j, error));
     RVX_TRY(rvx__predictor_path(path, plan, name, folder, NULL, error));
     RVX_TRY(rvx__evaluation_add(&j->evaluation, name, path, files->labels, threads, error));
-    status = rvx__postprocess_choice_add(&j->choice, path, files->labels, error);
+    status =
+        rvx__postprocess_choice_add(&j->choice, path, files->labels, j->dataset->repairs, error);
 cleanup:
     rvx__case_reader_close(one);
     return status;

@@ -67,7 +67,8 @@ static rvx_status judge_folds(const rvx_training *t, const char *folder, int fol
     RVX_TRY(rvx__postprocess_choice_create(&choice, &list, error));
     for (int64_t i = 0; i < all.case_count; i++)
         RVX_TRY(rvx__postprocess_choice_add(&choice, all.cases[i].prediction_path,
-                                            all.cases[i].reference_path, error));
+                                            all.cases[i].reference_path, t->dataset->repairs,
+                                            error));
     RVX_TRY(rvx__path_join(path, folder, RVX_POSTPROCESS_FILE, error));
     RVX_TRY(rvx__postprocess_choice_write(&choice, path, error));
     RVX_TRY(rvx__path_join(path, folder, "validation.json", error));
@@ -131,6 +132,7 @@ rvx_status rvx_train_folds(const char *dataset, const char *folder, const rvx_tr
     RVX_TRY(train_each(&t, folder, (int)folds, finished, error));
     if (!t.options.no_validation_output)
         RVX_TRY(judge_folds(&t, folder, (int)folds, error));
+    rvx__facade_repairs_tell(&t.repairs, t.options.progress, t.options.context);
 cleanup:
     rvx__training_close(&t);
     return status;

@@ -11,6 +11,7 @@
 
 #include "engine/base/spool.h"
 #include "engine/segment/classes.h"
+#include "engine/volume/repair.h"
 
 #define RVX_POSTPROCESS_FILE "postprocessing.json"
 
@@ -62,9 +63,11 @@ typedef struct rvx_postprocess_choice {
 
 rvx_status rvx__postprocess_choice_create(rvx_postprocess_choice *choice,
                                           const rvx_class_list *list, rvx_error *error);
-/* One validation case. Both maps lie on one grid. Holds them and a copy in memory. */
+/* One validation case. Both maps lie on one grid. Holds them and a copy in memory.
+ * `repairs`: of the reference; see repair.h. */
 rvx_status rvx__postprocess_choice_add(rvx_postprocess_choice *choice, const char *prediction_path,
-                                       const char *reference_path, rvx_error *error);
+                                       const char *reference_path, rvx_repairs *repairs,
+                                       rvx_error *error);
 /* Sets choice->rules and writes them with what they gained, class by class. */
 rvx_status rvx__postprocess_choice_write(rvx_postprocess_choice *choice, const char *path,
                                          rvx_error *error);

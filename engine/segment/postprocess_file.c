@@ -152,13 +152,14 @@ static void dice_add(rvx_postprocess_choice *choice, int variant, const uint8_t 
 }
 
 rvx_status rvx__postprocess_choice_add(rvx_postprocess_choice *choice, const char *prediction_path,
-                                       const char *reference_path, rvx_error *error)
+                                       const char *reference_path, rvx_repairs *repairs,
+                                       rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_volume prediction = {0}, reference = {0};
     rvx_spool *spool = NULL;
     uint8_t *changed = NULL;
-    RVX_TRY(rvx__volume_read_labels(&reference, reference_path, error));
+    RVX_TRY(rvx__volume_read_labels_repair(&reference, reference_path, repairs, error));
     RVX_TRY(rvx__volume_read_labels(&prediction, prediction_path, error));
     const rvx_geometry *grid = &prediction.info.geometry;
     int64_t voxels = rvx__geometry_voxels(grid);

@@ -3,6 +3,7 @@
 #include "engine/volume/cache_file.h"
 
 #include "engine/base/checksum.h"
+#include "engine/volume/repair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -174,7 +175,16 @@ static bool locations_lay(rvx_case *one, const rvx_cache_header *h)
                                                   .voxels = (int64_t *)(void *)(base + at)};
         at += 8 * table[2 * k + 1];
     }
-    return at == h->file_bytes;
+    return at == h->repairs_offset;
+}
+
+/* At the end of the file, and the last line ends. */
+static bool repairs_lie(const rvx_case *one, const rvx_cache_header *h)
+{
+    const char *base = one->mapped;
+    return h->repairs_bytes >= 0 && h->repairs_offset > 0 &&
+           h->repairs_offset == h->file_bytes - h->repairs_bytes &&
+           (h->repairs_bytes == 0 || base[h->file_bytes - 1] == 0);
 }
 
 static rvx_status case_map(rvx_case *out, const char *identifier, int file,
@@ -192,12 +202,25 @@ static rvx_status case_map(rvx_case *out, const char *identifier, int file,
     out->map = h->map;
     out->info.geometry = h->geometry;
     out->image = (float *)(void *)((char *)mapped + h->image_offset);
-    bool laid = out->identifier && chunks_lay(out);
+    bool laid = out->identifier && chunks_lay(out) && repairs_lie(out, h);
     if (h->labels_offset) {
         out->labels = (uint8_t *)mapped + h->labels_offset;
         laid = laid && locations_lay(out, h);
     }
     return laid ? RVX_OK : rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
+}
+
+/* A case from the cache was repaired as much as one that was just read. */
+static rvx_status repairs_tell(rvx_repairs *repairs, const rvx_case *one, const rvx_cache_header *h,
+                               rvx_error *error)
+{
+    const char *line = (const char *)one->mapped + h->repairs_offset;
+    const char *end = (const char *)one->mapped + h->file_bytes;
+    while (line < end) {
+        rvx__repairs_add(repairs, "%s", line);
+        line += strlen(line) + 1;
+    }
+    return rvx__repairs_check(repairs, error);
 }
 
 rvx_status rvx__cache_load(rvx_case *out, const char *folder, const char *identifier,
@@ -224,6 +247,8 @@ rvx_status rvx__cache_load(rvx_case *out, const char *folder, const char *identi
                            place.path, identifier);
     else
         status = case_map(out, identifier, file, &header, place.path, error);
+    if (status == RVX_OK && recipe->repairs)
+        status = repairs_tell(recipe->repairs, out, &header, error);
 cleanup:
     if (file >= 0)
         close(file);

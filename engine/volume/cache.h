@@ -12,7 +12,7 @@
 #include "engine/volume/preprocess.h"
 
 enum {
-    RVX_CACHE_FORMAT = 1,
+    RVX_CACHE_FORMAT = 2,
     RVX_CACHE_CHUNK = 16, /* voxels along each axis: labels of a chunk fill a page */
     RVX_CACHE_HEADER_BYTES = 4096
 };
@@ -22,7 +22,8 @@ bool rvx__cache_has(const char *folder, const char *identifier, const char *cons
                     const char *label_path, const rvx_case_recipe *recipe);
 /* The case mapped from the folder, made first where it is not there; `label_path` may be NULL. Free
  * with rvx__case_free, also after a failure. Making takes a reader's memory and
- * 2 x RVX_CACHE_CHUNK slices. */
+ * 2 x RVX_CACHE_CHUNK slices. What was repaired when the file was made is added to the recipe's
+ * list whenever it is used. */
 rvx_status rvx__cache_load(rvx_case *out, const char *folder, const char *identifier,
                            const char *const *image_paths, const char *label_path,
                            const rvx_case_recipe *recipe, rvx_error *error);

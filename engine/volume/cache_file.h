@@ -20,8 +20,9 @@ typedef struct rvx_cache_header {
     int64_t locations_offset;  /* per class voxel_count and count, then the voxels; int64 */
     int64_t class_count;
     rvx_grid_map map;
-    rvx_geometry geometry; /* of the files */
-    int64_t reserved;      /* 0 */
+    rvx_geometry geometry;  /* of the files */
+    int64_t repairs_offset; /* what was repaired: lines, each with a 0 behind it */
+    int64_t repairs_bytes;
 } rvx_cache_header;
 
 /* Where a case is or will be, and what it must have been made from. */

@@ -1,6 +1,7 @@
 /* Making a cached case: the second half of cache.h. One layer of chunks at a time. */
 #include "engine/volume/cache_file.h"
 #include "engine/volume/case_reader.h"
+#include "engine/volume/repair.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,15 @@ cleanup:
     return status;
 }
 
+static rvx_status repairs_write(rvx_output *output, const rvx_repairs *repairs, rvx_error *error)
+{
+    rvx_status status = rvx__repairs_check(repairs, error);
+    for (int64_t i = 0; i < repairs->count && status == RVX_OK; i++)
+        status = rvx__output_write(output, repairs->lines[i],
+                                   (int64_t)strlen(repairs->lines[i]) + 1, error);
+    return status;
+}
+
 static rvx_status sections_write(layers *l, rvx_cache_header *h, bool labels,
                                  const rvx_case_recipe *recipe, rvx_error *error)
 {
@@ -101,7 +111,13 @@ static rvx_status sections_write(layers *l, rvx_cache_header *h, bool labels,
         h->class_count = recipe->class_count;
         RVX_TRY(locations_write(l->output, l->reader, recipe->class_count, error));
     }
+    rvx__case_reader_close(l->reader); /* which tells how far labels were rounded in all */
+    l->reader = NULL;
+    h->repairs_offset = rvx__output_bytes(l->output);
+    if (recipe->repairs)
+        RVX_TRY(repairs_write(l->output, recipe->repairs, error));
     h->file_bytes = rvx__output_bytes(l->output);
+    h->repairs_bytes = h->file_bytes - h->repairs_offset;
     h->checksum = rvx__cache_checksum(h);
     RVX_TRY(rvx__output_write_at(l->output, 0, h, sizeof *h, error));
 cleanup:
@@ -116,18 +132,22 @@ rvx_status rvx__cache_write(const rvx_cache_place *place, const char *identifier
     _Static_assert(VOXELS % PAGE == 0, "chunks of labels are whole pages");
     rvx_status status;
     rvx_cache_header header;
+    rvx_repairs repairs = {0}; /* of this case alone; whoever loads the file adds them to a list */
+    rvx_case_recipe own = *recipe;
     layers l = {0};
+    own.repairs = recipe->repairs ? &repairs : NULL;
     rvx__cache_header_start(&header, place);
-    RVX_TRY(rvx__case_reader_open(&l.reader, identifier, image_paths, label_path, recipe, error));
+    RVX_TRY(rvx__case_reader_open(&l.reader, identifier, image_paths, label_path, &own, error));
     l.shape = rvx__case_reader_shape(l.reader);
     RVX_TRY(rvx__output_create(&l.output, place->path, error));
-    RVX_TRY(sections_write(&l, &header, label_path != NULL, recipe, error));
+    RVX_TRY(sections_write(&l, &header, label_path != NULL, &own, error));
     rvx_output *committing = l.output;
     l.output = NULL;
     RVX_TRY(rvx__output_commit(committing, error));
 cleanup:
     rvx__output_abandon(l.output);
     rvx__case_reader_close(l.reader);
+    rvx__repairs_free(&repairs);
     free(l.rows);
     free(l.chunks);
     return status;
