@@ -64,12 +64,12 @@ test: test-deps
 
 # What others read and write, for tests/**/test_*_peers.py; not in Debian, so from Python's index into a
 # folder of the build. Without it those tests skip what they lack.
-PEERS := SimpleITK==2.5.2 pynrrd==1.1.3
+PEERS := SimpleITK==2.5.2 pynrrd==1.1.3 scikit-image==0.24.0
 .PHONY: peers
 peers: test-deps
 	$(call install,python3-venv)
-	@[ -f $(BUILD)/peers/made ] || { mkdir -p $(BUILD) && $(PYTHON) -m venv --system-site-packages $(BUILD)/peers && \
-	$(BUILD)/peers/bin/pip install -q --disable-pip-version-check $(PEERS) && touch $(BUILD)/peers/made && echo "peers: $(PEERS)"; }
+	@[ "$$(cat $(BUILD)/peers/made 2>/dev/null)" = "$(PEERS)" ] || { mkdir -p $(BUILD) && $(PYTHON) -m venv --system-site-packages $(BUILD)/peers && \
+	$(BUILD)/peers/bin/python -m pip install -q --disable-pip-version-check $(PEERS) && echo "$(PEERS)" >$(BUILD)/peers/made && echo "peers: $(PEERS)"; }
 
 .PHONY: test-binaries
 test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so

@@ -106,16 +106,8 @@ true_volume, true_area = 4 / 3 * numpy.pi * 18 ** 3, 4 * numpy.pi * 18 ** 2
 ok(abs(volume / true_volume - 1) < 0.01, f"volume of a sphere: {volume / true_volume:.4f} of it")
 ok(abs(area / true_area - 1) < 0.02, f"area of a sphere: {area / true_area:.4f} of it")
 mesh(sphere, numpy.diag([*spacing, 1]), "--smooth", "none", name="ball")
-rough, rough_area = figures(stl("out/ball_label_1.stl")[0])
+rough, _ = figures(stl("out/ball_label_1.stl")[0])
 ok(abs(rough / (sphere.sum() * spacing.prod()) - 1) < 0.02, "without smoothing: the volume of the voxels")
-try:
-    from skimage.measure import marching_cubes
-    verts, triangles, _, _ = marching_cubes(numpy.pad(sphere, 1).astype(float), 0.5, spacing=tuple(spacing))
-    theirs = figures(verts[triangles])
-    ok(abs(abs(theirs[0]) / rough - 1) < 1e-3 and abs(theirs[1] / rough_area - 1) < 5e-3,
-       "without smoothing: as skimage", (theirs, rough, rough_area))
-except ImportError:
-    print("# skimage is not there")
 
 # ---- Any voxels: closed and manifold, and the same in both formats ----------------------------------
 rng = numpy.random.default_rng(1)
