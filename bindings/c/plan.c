@@ -58,7 +58,7 @@ static rvx_status facts_collect(rvx_recipe_facts *facts, fact_arrays *arrays,
     if (!arrays->sizes || !arrays->spacings)
         return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for %zu cases", count);
     for (size_t i = 0; i < count; i++) {
-        memcpy(arrays->sizes[i], fingerprint->cases[i].size, sizeof *arrays->sizes);
+        memcpy(arrays->sizes[i], rvx__case_box(&fingerprint->cases[i]), sizeof *arrays->sizes);
         memcpy(arrays->spacings[i], fingerprint->cases[i].spacing, sizeof *arrays->spacings);
     }
     for (int i = 0; i < fingerprint->channel_count && i < RVX_CHANNELS_MAX; i++) {

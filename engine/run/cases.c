@@ -8,6 +8,7 @@ void rvx__case_recipe_make(rvx_case_recipe *out, rvx_channel_recipe channels[RVX
 {
     *out = (rvx_case_recipe){.channel_count = (int)recipe->network.in_channels,
                              .channels = channels,
+                             .crop_to_nonzero = recipe->crop_to_nonzero,
                              .image_rule = (rvx_resampling)recipe->resampling.image,
                              .label_rule = (rvx_resampling)recipe->resampling.labels,
                              .class_count = (int)recipe->network.classes,

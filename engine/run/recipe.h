@@ -103,8 +103,9 @@ typedef struct rvx_recipe {
         double foreground_fraction; /* of a batch is centred on a labelled voxel */
     } patch;
 
-    bool spacing_native; /* JSON: "spacing": null */
-    double spacing[3];   /* x, y, z mm that cases are resampled to */
+    bool crop_to_nonzero; /* cases are cut to the box of their nonzero voxels, see preprocess.h */
+    bool spacing_native;  /* JSON: "spacing": null */
+    double spacing[3];    /* x, y, z mm that cases are resampled to */
     struct {
         int image, labels; /* rvx_resampling */
     } resampling;
@@ -221,7 +222,7 @@ typedef enum rvx_recipe_scale {
 
 /* What a data set says of itself. `sizes` and `spacings` have one entry a case, x, y, z. */
 typedef struct rvx_recipe_facts {
-    const int64_t (*sizes)[3];
+    const int64_t (*sizes)[3]; /* of what cases are cut to */
     const double (*spacings)[3];
     int64_t case_count;
     double target_spacing[3]; /* x, y, z mm; rvx_fingerprint has nnU-Net's choice */

@@ -273,6 +273,7 @@ rvx_status rvx__recipe_default(rvx_recipe *recipe, const rvx_recipe_facts *facts
         recipe->loss.ignore_label = facts->classes;
 
     double median[3];
+    recipe->crop_to_nonzero = true;
     recipe->spacing_native = false;
     for (int axis = 0; axis < 3; axis++) {
         recipe->spacing[axis] = facts->target_spacing[axis];

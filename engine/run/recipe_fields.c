@@ -403,6 +403,7 @@ const rvx_field rvx__recipe_fields[] = {
     REQUIRED("patch.size", patch_size),
     INTEGER("patch.batch", patch.batch, 1, 1024),
     NUMBER("patch.foreground_fraction", patch.foreground_fraction, 0, 1),
+    BOOLEAN("crop_to_nonzero", crop_to_nonzero),
     SPECIAL("spacing", spacing),
     CHOICE("resampling.image", resampling.image, resampling_names),
     CHOICE("resampling.labels", resampling.labels, resampling_names),

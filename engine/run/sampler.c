@@ -118,7 +118,7 @@ static rvx_affine place(rvx_random *random, const rvx_recipe *recipe, const int6
 static void spacing_of(double spacing[3], const rvx_case *one)
 {
     for (int a = 0; a < 3; a++) {
-        double file = one->info.geometry.spacing[2 - a], voxels = (double)one->map.file_size[2 - a];
+        double file = one->info.geometry.spacing[2 - a], voxels = (double)one->map.box_size[2 - a];
         double wanted = file * voxels / (double)one->map.network_size[2 - a];
         spacing[a] = isfinite(wanted) && wanted > 0 ? wanted : 1;
     }

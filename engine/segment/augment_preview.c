@@ -111,7 +111,7 @@ static void plane_choose(preview *p)
     int across = v->across_is_low ? low : high, down = v->across_is_low ? high : low;
     double mm[3];
     for (int a = 0; a < 3; a++) {
-        double voxels = (double)one->map.file_size[a] / (double)one->map.network_size[a];
+        double voxels = (double)one->map.box_size[a] / (double)one->map.network_size[a];
         mm[a] = one->info.geometry.spacing[a] * (voxels > 0 && isfinite(voxels) ? voxels : 1);
     }
     v->columns = p->params->patch[2 - across];

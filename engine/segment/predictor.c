@@ -112,6 +112,8 @@ static int64_t slices_bytes_of(const rvx_predictor *p, const rvx_grid_map *map, 
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     rvx__case_recipe_make(&recipe, channels, p->recipe);
     int64_t reading = rvx__case_reader_bytes(map, &recipe);
+    if (p->labels && recipe.crop_to_nonzero) /* the slice around the box */
+        reading += map->file_size[0] * map->file_size[1];
     return p->labels ? reading : reading + rvx__regrid_bytes(map, p->config.classes, probabilities);
 }
 
@@ -147,7 +149,7 @@ static bool is_one_piece(const rvx_inference_options *options, const rvx_grid_ma
 {
     bool one = !probabilities;
     for (int a = 0; a < 3; a++)
-        one = one && !options->mirror[a] && map->network_size[a] == map->file_size[a] &&
+        one = one && !options->mirror[a] && map->network_size[a] == map->box_size[a] &&
               map->network_size[2 - a] <= options->patch[a];
     return one;
 }
@@ -222,25 +224,58 @@ rvx_status rvx__predictor_bytes(int64_t *bytes, rvx_predictor *predictor, const 
 typedef struct label_relay {
     rvx_label_sink sink;
     void *context;
+    const rvx_grid_map *map;
+    uint8_t *slice; /* of the file: background around the box; NULL: the box is the file */
 } label_relay;
 
 static rvx_status pass_labels(void *context, const uint8_t *labels, int64_t z, rvx_error *error)
 {
     const label_relay *relay = context;
-    return relay->sink(relay->context, labels, NULL, z, 1, error);
+    const rvx_grid_map *map = relay->map;
+    const int64_t *first = map->box_first, *size = map->box_size;
+    if (!relay->slice)
+        return relay->sink(relay->context, labels, NULL, z, 1, error);
+    for (int64_t y = 0; y < size[1]; y++)
+        memcpy(relay->slice + (first[1] + y) * map->file_size[0] + first[0], labels + y * size[0],
+               (size_t)size[0]);
+    return relay->sink(relay->context, relay->slice, NULL, first[2] + z, 1, error);
+}
+
+/* Slices of background, from z_first up to z_end. */
+static rvx_status pass_background(label_relay *relay, int64_t z_first, int64_t z_end,
+                                  rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    if (z_first < z_end)
+        memset(relay->slice, 0, (size_t)(relay->map->file_size[0] * relay->map->file_size[1]));
+    for (int64_t z = z_first; z < z_end && status == RVX_OK; z++)
+        status = relay->sink(relay->context, relay->slice, NULL, z, 1, error);
+    return status;
 }
 
 static rvx_status run_one_piece(rvx_predictor *p, rvx_case_reader *one, const int64_t size[3],
                                 rvx_label_sink sink, void *sink_context, rvx_poll poll,
                                 void *poll_context, rvx_error *error)
 {
-    label_relay relay = {sink, sink_context};
+    const rvx_grid_map *map = rvx__case_reader_map(one);
+    label_relay relay = {sink, sink_context, map, NULL};
     const rvx_slices image = rvx__case_reader_slices(one);
     rvx_status status = rvx__inference_fill(p->inference, &image, size, error);
-    if (status != RVX_OK)
-        return status;
-    return rvx__inference_labels(p->inference, size, pass_labels, &relay, poll, poll_context,
-                                 error);
+    if (memcmp(map->box_size, map->file_size, sizeof map->box_size) != 0) {
+        relay.slice = calloc((size_t)map->file_size[0], (size_t)map->file_size[1]);
+        if (!relay.slice && status == RVX_OK)
+            status = rvx__fail(error, RVX_ERROR_MEMORY, "prediction: out of memory");
+    }
+    if (status == RVX_OK)
+        status = pass_background(&relay, 0, map->box_first[2], error);
+    if (status == RVX_OK)
+        status = rvx__inference_labels(p->inference, size, pass_labels, &relay, poll, poll_context,
+                                       error);
+    if (status == RVX_OK)
+        status =
+            pass_background(&relay, map->box_first[2] + map->box_size[2], map->file_size[2], error);
+    free(relay.slice);
+    return status;
 }
 
 rvx_status rvx__predictor_run(rvx_predictor *predictor, rvx_case_reader *one, bool probabilities,

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One axis: file voxel i lies between network voxels low and low + 1. */
+/* One axis: file voxel i lies between network voxels low and low + 1, or outside the box. */
 typedef struct between {
     int64_t low, high;
     float part;
+    bool outside;
 } between;
 
 struct rvx_regrid {
@@ -41,7 +42,9 @@ static bool axis_fill(rvx_regrid *r, int a)
         double low = floor(at);
         if (a == map->separate_axis_back) /* the nearest alone */
             low = at = floor(at + 0.5);
-        r->axis[a][i] = (between){(int64_t)low, (int64_t)fmin(low + 1, last), (float)(at - low)};
+        r->axis[a][i] =
+            (between){(int64_t)low, (int64_t)fmin(low + 1, last), (float)(at - low),
+                      i < map->box_first[a] || i >= map->box_first[a] + map->box_size[a]};
     }
     return r->axis[a] != NULL;
 }
@@ -114,7 +117,15 @@ static void softmax(float *out, const float *logits, int classes)
         out[k] /= sum;
 }
 
-static void fill_slice(rvx_regrid *r, const float *low, const float *high, float part)
+/* Background, surely. */
+static void fill_outside(rvx_regrid *r, int64_t voxel)
+{
+    r->labels[voxel] = 0;
+    for (int k = 0; r->probabilities && k < r->classes; k++)
+        r->probabilities[voxel * r->classes + k] = k == 0;
+}
+
+static void fill_slice(rvx_regrid *r, const float *low, const float *high, between z)
 {
     int64_t width = r->map.file_size[0], height = r->map.file_size[1];
     int k = r->classes;
@@ -122,7 +133,11 @@ static void fill_slice(rvx_regrid *r, const float *low, const float *high, float
     for (int64_t y = 0; y < height; y++)
         for (int64_t x = 0; x < width; x++) {
             float logits[RVX_CLASSES_MAX];
-            interpolate(logits, r, low, high, part, r->axis[1][y], r->axis[0][x]);
+            if (z.outside || r->axis[1][y].outside || r->axis[0][x].outside) {
+                fill_outside(r, y * width + x);
+                continue;
+            }
+            interpolate(logits, r, low, high, z.part, r->axis[1][y], r->axis[0][x]);
             r->labels[y * width + x] = (uint8_t)rvx__argmax(logits, k);
             if (r->probabilities)
                 softmax(r->probabilities + (y * width + x) * k, logits, k);
@@ -141,7 +156,7 @@ rvx_status rvx__regrid_take(void *context, const float *logits, int64_t z_first,
         int64_t z = z_first + i;
         for (; r->next < r->map.file_size[2] && r->axis[2][r->next].high <= z; r->next++) {
             between at = r->axis[2][r->next];
-            fill_slice(r, at.low == z ? here : r->below, at.high == z ? here : r->below, at.part);
+            fill_slice(r, at.low == z ? here : r->below, at.high == z ? here : r->below, at);
             rvx_status status =
                 r->sink(r->sink_context, r->labels, r->probabilities, r->next, 1, error);
             if (status != RVX_OK)

@@ -1,7 +1,7 @@
 /* From the network's grid back to the file's: logits become labels. Owns: one network slice and one
  * file slice. Invariant: logits are interpolated linearly (along an axis that was resampled by
- * itself the nearest is taken), then the greatest wins; file slices come in order, each as soon as
- * both its neighbours are there. */
+ * itself the nearest is taken), then the greatest wins; outside the box of the map is background;
+ * file slices come in order, each as soon as both its neighbours are there. */
 #ifndef RVX_REGRID_H
 #define RVX_REGRID_H
 

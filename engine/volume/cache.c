@@ -43,6 +43,7 @@ static uint64_t recipe_hash(const rvx_case_recipe *r)
     }
     for (int a = 0; a < 3; a++)
         hash_number(&hash, r->spacing[a]);
+    hash_integer(&hash, r->crop_to_nonzero);
     hash_integer(&hash, r->image_rule);
     hash_integer(&hash, r->label_rule);
     hash_integer(&hash, r->repairs != NULL);

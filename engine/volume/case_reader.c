@@ -20,7 +20,8 @@ struct rvx_case_reader {
     const float **memory;          /* by channel */
     rvx_intensity_map *intensities;
     float (*range)[2]; /* of normalised values, by channel; found where a spline is held to it */
-    float *slab;       /* raw slices of one channel */
+    float *slab;       /* raw slices of one channel, in the box */
+    float *uncut;      /* the same as the file has them; NULL: the box has whole slices */
     int64_t slab_slices;
     rvx_resampler *image; /* NULL: on the file's grid */
     rvx_label_resampler *labels;
@@ -34,14 +35,14 @@ static int64_t slab_slices_of(const int64_t size[3])
 
 static bool same_grid(const rvx_grid_map *map)
 {
-    return memcmp(map->file_size, map->network_size, sizeof map->file_size) == 0;
+    return memcmp(map->box_size, map->network_size, sizeof map->box_size) == 0;
 }
 
 static rvx_resampler_options resampler_options(const rvx_grid_map *map,
                                                const rvx_case_recipe *recipe)
 {
     rvx_resampler_options o = {.channels = recipe->channel_count};
-    memcpy(o.in_size, map->file_size, sizeof o.in_size);
+    memcpy(o.in_size, map->box_size, sizeof o.in_size);
     memcpy(o.out_size, map->network_size, sizeof o.out_size);
     rvx__resampling_rules(o.rules, recipe->image_rule, map);
     return o;
@@ -50,7 +51,7 @@ static rvx_resampler_options resampler_options(const rvx_grid_map *map,
 int64_t rvx__case_reader_bytes(const rvx_grid_map *map, const rvx_case_recipe *recipe)
 {
     int64_t bytes = map->file_size[0] * map->file_size[1] * slab_slices_of(map->file_size) *
-                    (int64_t)sizeof(float);
+                    (int64_t)sizeof(float) * (recipe->crop_to_nonzero ? 2 : 1);
     for (int c = 0; c < recipe->channel_count; c++)
         if (recipe->channels[c].normalization == RVX_NORMALIZATION_PERCENTILES) {
             bytes += rvx__percentiles_bytes(); /* of one channel at a time */
@@ -63,10 +64,11 @@ int64_t rvx__case_reader_bytes(const rvx_grid_map *map, const rvx_case_recipe *r
 /* ---- Raw voxels -------------------------------------------------------------------------------
  */
 
-static rvx_status raw_read(rvx_case_reader *r, float *out, int c, int64_t z_first, int64_t z_count,
-                           rvx_error *error)
+/* Whole slices as the file has them. */
+static rvx_status uncut_read(rvx_case_reader *r, float *out, int c, int64_t z_first,
+                             int64_t z_count, rvx_error *error)
 {
-    const int64_t slice = r->map.file_size[0] * r->map.file_size[1];
+    const int64_t slice = r->info.geometry.size[0] * r->info.geometry.size[1];
     if (r->files)
         return rvx__volume_reader_slab_f32(r->files[c], out, z_first, z_count, error);
     const float *from = r->memory[c] + z_first * slice;
@@ -79,12 +81,79 @@ static rvx_status raw_read(rvx_case_reader *r, float *out, int c, int64_t z_firs
     return RVX_OK;
 }
 
-/* Slices of the file's grid, normalised, [z][y][x][c]. */
+/* Rows of the box out of whole slices, of elements of `bytes` bytes. */
+static void box_cut(char *out, const char *uncut, const rvx_grid_map *map, int64_t z_count,
+                    int64_t bytes)
+{
+    const int64_t *file = map->file_size, *size = map->box_size, *first = map->box_first;
+    for (int64_t z = 0; z < z_count; z++)
+        for (int64_t y = 0; y < size[1]; y++)
+            memcpy(out + (z * size[1] + y) * size[0] * bytes,
+                   uncut + ((z * file[1] + first[1] + y) * file[0] + first[0]) * bytes,
+                   (size_t)(size[0] * bytes));
+}
+
+/* Slices of the box, at most slab_slices where it cuts them. */
+static rvx_status raw_read(rvx_case_reader *r, float *out, int c, int64_t z_first, int64_t z_count,
+                           rvx_error *error)
+{
+    float *to = r->uncut ? r->uncut : out;
+    rvx_status status = uncut_read(r, to, c, r->map.box_first[2] + z_first, z_count, error);
+    if (status == RVX_OK && r->uncut)
+        box_cut((char *)out, (const char *)to, &r->map, z_count, sizeof *out);
+    return status;
+}
+
+/* Widens a box by slices. */
+static void box_widen(int64_t low[3], int64_t high[3], const float *slices, const int64_t size[3],
+                      int64_t z_first, int64_t z_count)
+{
+    for (int64_t z = z_first; z < z_first + z_count; z++)
+        for (int64_t y = 0; y < size[1]; y++, slices += size[0]) {
+            int64_t first = 0, last = size[0] - 1;
+            while (first < size[0] && slices[first] == 0)
+                first++;
+            if (first == size[0])
+                continue;
+            while (slices[last] == 0)
+                last--;
+            const int64_t row[3][2] = {{first, last}, {y, y}, {z, z}};
+            for (int axis = 0; axis < 3; axis++) {
+                low[axis] = row[axis][0] < low[axis] ? row[axis][0] : low[axis];
+                high[axis] = row[axis][1] > high[axis] ? row[axis][1] : high[axis];
+            }
+        }
+}
+
+/* The box of the voxels that are not 0 in some channel; of nothing but zeros, everything. Filling
+ * holes, as nnU-Net does before it looks, would not change it. */
+static rvx_status nonzero_box(rvx_case_reader *r, int64_t first[3], int64_t size[3],
+                              rvx_error *error)
+{
+    const int64_t *whole = r->info.geometry.size;
+    int64_t low[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, high[3] = {-1, -1, -1};
+    for (int64_t z = 0; z < whole[2]; z += r->slab_slices) {
+        int64_t count = whole[2] - z < r->slab_slices ? whole[2] - z : r->slab_slices;
+        for (int c = 0; c < r->recipe.channel_count; c++) {
+            rvx_status status = uncut_read(r, r->slab, c, z, count, error);
+            if (status != RVX_OK)
+                return status;
+            box_widen(low, high, r->slab, whole, z, count);
+        }
+    }
+    for (int axis = 0; axis < 3; axis++) {
+        first[axis] = high[axis] < 0 ? 0 : low[axis];
+        size[axis] = high[axis] < 0 ? whole[axis] : high[axis] - low[axis] + 1;
+    }
+    return RVX_OK;
+}
+
+/* Slices of the box, normalised, [z][y][x][c]. */
 static rvx_status normalised_read(void *context, float *out, int64_t z_first, int64_t z_count,
                                   rvx_error *error)
 {
     rvx_case_reader *r = context;
-    const int64_t slice = r->map.file_size[0] * r->map.file_size[1];
+    const int64_t slice = r->map.box_size[0] * r->map.box_size[1];
     const int channels = r->recipe.channel_count;
     for (int64_t done = 0; done < z_count; done += r->slab_slices) {
         int64_t count = z_count - done < r->slab_slices ? z_count - done : r->slab_slices;
@@ -129,13 +198,13 @@ static rvx_status percentiles_find(rvx_case_reader *r, int c, double values[2], 
 {
     rvx_status status = RVX_OK;
     const rvx_channel_recipe *recipe = &r->recipe.channels[c];
-    const int64_t slice = r->map.file_size[0] * r->map.file_size[1];
+    const int64_t slice = r->map.box_size[0] * r->map.box_size[1];
     rvx_percentiles *found = rvx__percentiles_create();
     if (!found)
         return rvx__fail(error, RVX_ERROR_MEMORY, "no memory for percentiles");
     for (int pass = 0; pass < 2; pass++) {
-        for (int64_t z = 0; z < r->map.file_size[2]; z += r->slab_slices) {
-            int64_t left = r->map.file_size[2] - z,
+        for (int64_t z = 0; z < r->map.box_size[2]; z += r->slab_slices) {
+            int64_t left = r->map.box_size[2] - z,
                     count = left < r->slab_slices ? left : r->slab_slices;
             RVX_TRY(raw_read(r, r->slab, c, z, count, error));
             rvx__percentiles_add(found, r->slab, count * slice);
@@ -155,7 +224,7 @@ static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     const rvx_channel_recipe *recipe = &r->recipe.channels[c];
-    const int64_t slice = r->map.file_size[0] * r->map.file_size[1];
+    const int64_t slice = r->map.box_size[0] * r->map.box_size[1];
     const bool needed = recipe->normalization == RVX_NORMALIZATION_ZSCORE ||
                         recipe->normalization == RVX_NORMALIZATION_RESCALE ||
                         (!same_grid(&r->map) && r->recipe.image_rule == RVX_RESAMPLING_CUBIC);
@@ -163,13 +232,13 @@ static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
     int64_t in_sector = 0;
     rvx_statistics statistics;
     rvx__statistics_start(&statistics);
-    for (int64_t z = 0; needed && z < r->map.file_size[2]; z += r->slab_slices) {
-        int64_t left = r->map.file_size[2] - z,
+    for (int64_t z = 0; needed && z < r->map.box_size[2]; z += r->slab_slices) {
+        int64_t left = r->map.box_size[2] - z,
                 count = left < r->slab_slices ? left : r->slab_slices;
         RVX_TRY(raw_read(r, r->slab, c, z, count, error));
         rvx__statistics_add(&statistics, r->slab, count * slice, 1);
         if (sector)
-            RVX_TRY(sector_add(&in_sector, r->slab, r->map.file_size, count, error));
+            RVX_TRY(sector_add(&in_sector, r->slab, r->map.box_size, count, error));
     }
     rvx__statistics_end(&statistics);
     const int64_t zeros = statistics.seen - statistics.nonzero.count;
@@ -194,11 +263,22 @@ static rvx_status raw_labels_read(void *context, uint8_t *out, int64_t z_first, 
                                   rvx_error *error)
 {
     rvx_case_reader *r = context;
-    rvx_status status = rvx__volume_reader_slab_labels(r->label_file, out, z_first, z_count, error);
-    if (status != RVX_OK)
-        return status;
-    return rvx__labels_check(out, &r->info.geometry, z_first, z_count, r->recipe.class_count,
-                             r->recipe.ignore_label, r->label_path, error);
+    const int64_t slice = r->map.box_size[0] * r->map.box_size[1];
+    const int64_t most = r->uncut ? r->slab_slices : z_count;
+    for (int64_t done = 0; done < z_count; done += most) {
+        int64_t count = z_count - done < most ? z_count - done : most;
+        int64_t z = r->map.box_first[2] + z_first + done;
+        uint8_t *to = r->uncut ? (uint8_t *)r->uncut : out;
+        rvx_status status = rvx__volume_reader_slab_labels(r->label_file, to, z, count, error);
+        if (status == RVX_OK)
+            status = rvx__labels_check(to, &r->info.geometry, z, count, r->recipe.class_count,
+                                       r->recipe.ignore_label, r->label_path, error);
+        if (status != RVX_OK)
+            return status;
+        if (r->uncut)
+            box_cut((char *)out + done * slice, (const char *)to, &r->map, count, 1);
+    }
+    return RVX_OK;
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------
@@ -235,13 +315,23 @@ static rvx_case_reader *reader_create(const char *identifier, const rvx_case_rec
 static rvx_status reader_prepare(rvx_case_reader *r, const char *name, rvx_error *error)
 {
     rvx_status status;
-    RVX_TRY(rvx__grid_map_make(&r->map, &r->info.geometry, r->recipe.spacing, name, error));
-    const int64_t *to = r->map.network_size, *from = r->map.file_size;
-    r->shape = (rvx_shape){1, to[2], to[1], to[0], r->recipe.channel_count};
-    r->slab_slices = slab_slices_of(from);
-    r->slab = malloc((size_t)(from[0] * from[1] * r->slab_slices) * sizeof *r->slab);
+    const int64_t *file = r->info.geometry.size, *to = r->map.network_size, *from = r->map.box_size;
+    int64_t first[3] = {0, 0, 0}, size[3] = {file[0], file[1], file[2]};
+    r->slab_slices = slab_slices_of(file);
+    const size_t slab = (size_t)(file[0] * file[1] * r->slab_slices) * sizeof *r->slab;
+    r->slab = malloc(slab);
     if (!r->slab)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a slab"));
+    if (r->recipe.crop_to_nonzero)
+        RVX_TRY(nonzero_box(r, first, size, error));
+    RVX_TRY(rvx__grid_map_make_box(&r->map, &r->info.geometry, first, size, r->recipe.spacing, name,
+                                   error));
+    r->shape = (rvx_shape){1, to[2], to[1], to[0], r->recipe.channel_count};
+    if (size[0] < file[0] || size[1] < file[1]) {
+        r->uncut = malloc(slab);
+        if (!r->uncut)
+            RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a slab"));
+    }
     for (int c = 0; c < r->recipe.channel_count; c++)
         RVX_TRY(channel_measure(r, c, error));
     if (same_grid(&r->map))
@@ -323,6 +413,7 @@ void rvx__case_reader_close(rvx_case_reader *r)
     free(r->intensities);
     free(r->range);
     free(r->slab);
+    free(r->uncut);
     free(r);
 }
 

@@ -275,7 +275,15 @@ static rvx_status intensities_find(rvx_fingerprint *f, const rvx_dataset *d, con
 typedef double (*case_number)(const rvx_case_fingerprint *one, int axis);
 
 static double spacing_of(const rvx_case_fingerprint *one, int axis) { return one->spacing[axis]; }
-static double size_of(const rvx_case_fingerprint *one, int axis) { return (double)one->size[axis]; }
+const int64_t *rvx__case_box(const rvx_case_fingerprint *one)
+{
+    return one->nonzero_size[0] ? one->nonzero_size : one->size;
+}
+
+static double size_of(const rvx_case_fingerprint *one, int axis)
+{
+    return (double)rvx__case_box(one)[axis];
+}
 
 static double nonzero_share_of(const rvx_case_fingerprint *one, int axis)
 {

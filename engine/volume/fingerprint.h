@@ -36,7 +36,7 @@ typedef struct rvx_fingerprint {
     rvx_case_fingerprint *cases; /* in the order of the dataset */
     int channel_count;
     rvx_intensity *intensities; /* by channel */
-    double median_size[3];      /* x, y, z */
+    double median_size[3];      /* x, y, z; of what cropping leaves */
     /* nnU-Net's rule: the median of each axis; but where one axis has more than three times the
      * spacing of the others and less than a third of their voxels, its 10th percentile (not below
      * the other axes, whose spacing and a hair more it then gets). */
@@ -55,6 +55,8 @@ rvx_status rvx__fingerprint_make(rvx_fingerprint *fingerprint, const rvx_dataset
                                  rvx_error *error);
 /* Fills medians, target spacing and shares from the cases; part of the above. */
 rvx_status rvx__fingerprint_medians(rvx_fingerprint *fingerprint, rvx_error *error);
+/* What cropping to the nonzero voxels leaves: x, y, z; all of a case that has none. */
+const int64_t *rvx__case_box(const rvx_case_fingerprint *one);
 void rvx__fingerprint_free(rvx_fingerprint *fingerprint); /* zeroed is legal */
 
 /* numpy.percentile(values, percent) of ascending values. */

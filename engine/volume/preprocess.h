@@ -71,10 +71,12 @@ void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,
 
 /* ---- Grids ------------------------------------------------------------------------------------
  */
-/* From a file's grid to the network's. Voxel i of the file lies at i * scale + offset on the
- * network's grid: what a prediction needs on its way back. */
+/* From a file's grid to the network's, which covers a box of the file: the whole of it, or the box
+ * of its nonzero voxels. Voxel i of the file lies at i * scale + offset on the network's grid: what
+ * a prediction needs on its way back. Outside the box is background. */
 typedef struct rvx_grid_map {
     int64_t file_size[3], network_size[3];
+    int64_t box_first[3], box_size[3]; /* in voxels of the file */
     double scale[3], offset[3];
     /* The axis that is resampled by itself, by the nearest slice, as nnU-Net does where one axis
      * has more than three times the spacing of another (in the file, else at the target) and no
@@ -85,9 +87,14 @@ typedef struct rvx_grid_map {
 /* Voxels of an axis at the target spacing: nnU-Net's round(spacing / target * size), halves to
  * even, at least 1. */
 double rvx__resampled_size(int64_t size, double spacing, double target);
-/* Target spacing in mm, 0: keep. */
+/* Of the whole file. Target spacing in mm, 0: keep. */
 rvx_status rvx__grid_map_make(rvx_grid_map *map, const rvx_geometry *file, const double spacing[3],
                               const char *name, rvx_error *error);
+
+/* Of the box from box_first, box_size voxels long, which lies inside the file. */
+rvx_status rvx__grid_map_make_box(rvx_grid_map *map, const rvx_geometry *file,
+                                  const int64_t box_first[3], const int64_t box_size[3],
+                                  const double spacing[3], const char *name, rvx_error *error);
 
 /* ---- Cases ------------------------------------------------------------------------------------
  */
@@ -108,6 +115,7 @@ typedef struct rvx_case_recipe {
     rvx_resampling image_rule, label_rule;
     int class_count;             /* labels are 0 .. class_count - 1 */
     int ignore_label;            /* -1: none */
+    bool crop_to_nonzero;        /* to the box of the voxels that are not 0 in some channel */
     struct rvx_repairs *repairs; /* see repair.h; NULL: what is wrong is refused */
 } rvx_case_recipe;
 

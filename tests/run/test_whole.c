@@ -90,7 +90,8 @@ static int64_t prediction_bytes(const char *folder)
     rvx_model_file model = {0};
     char run[RVX_PATH_BYTES];
     int64_t bytes = 0;
-    const rvx_grid_map map = {.file_size = {X, Y, Z}, .network_size = {X, Y, Z}};
+    const rvx_grid_map map = {
+        .file_size = {X, Y, Z}, .network_size = {X, Y, Z}, .box_size = {X, Y, Z}};
     const rvx_predictor_options options = {.whole = true, .threads = 2, .isa = rvx__isa_detect()};
     snprintf(run, sizeof run, "%s/run", folder);
     if (rvx__model_file_open(&model, run, false, &options, &error) != RVX_OK ||

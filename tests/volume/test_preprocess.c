@@ -1,5 +1,6 @@
 /* Normalisation, resampling, cases and fingerprints: hand-computed answers, and the same bits for
  * any thread count. Called with arguments it is the tool behind test_preprocess_numpy.py:
+  NONZERO: 1 statistics of nonzero voxels, 2 crop, 3 both.
  *   test_preprocess case NORMALIZATION NONZERO SX,SY,SZ LABELS|- OUT IMAGE...   OUT.image,
  * OUT.labels test_preprocess fingerprint DATASET                                         JSON */
 #include "engine/base/file.h"
@@ -374,6 +375,7 @@ static int tool_case(int count, char **arguments)
                               .channels = channels,
                               .class_count = 255,
                               .ignore_label = -1,
+                              .crop_to_nonzero = count > 3 && atoi(arguments[3]) >= 2,
                               .image_rule = RVX_RESAMPLING_LINEAR,
                               .label_rule = RVX_RESAMPLING_NEAREST};
     rvx_case one;
@@ -385,7 +387,7 @@ static int tool_case(int count, char **arguments)
         return 2;
     for (int c = 0; c < count - 7; c++)
         channels[c] = (rvx_channel_recipe){.normalization = n,
-                                           .nonzero_only = atoi(arguments[3]),
+                                           .nonzero_only = atoi(arguments[3]) % 2,
                                            .mean = 100,
                                            .std = 40,
                                            .low = 20,

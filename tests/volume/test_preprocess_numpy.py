@@ -57,11 +57,17 @@ def coordinates(out, size, separate):
     return np.meshgrid(*axes, indexing="ij")
 
 
-def compare(images, label, scheme, nonzero, target, name):
+def nonzero_box(images):
+    """As nnU-Net crops: around the voxels that are not 0 in some channel, holes filled; z, y, x."""
+    mask = np.any([nibabel.load(path).get_fdata().transpose(2, 1, 0) != 0 for path in images], axis=0)
+    return ndimage.find_objects(ndimage.binary_fill_holes(mask))[0]
+
+
+def compare(images, label, scheme, nonzero, target, name, crop=False):
     """All arrays are z, y, x."""
     with tempfile.TemporaryDirectory() as scratch:
         out = os.path.join(scratch, "case")
-        run = subprocess.run([TOOL, "case", scheme, str(int(nonzero)),
+        run = subprocess.run([TOOL, "case", scheme, str(nonzero + 2 * crop),
                               ",".join(map(str, target)), label or "-", out, *images],
                              capture_output=True, text=True)
         if run.returncode:
@@ -71,13 +77,14 @@ def compare(images, label, scheme, nonzero, target, name):
         ours = np.fromfile(out + ".image", np.float32).reshape(shape)
         labels = np.fromfile(out + ".labels", np.uint8).reshape(shape[:3]) if label else None
     spacing = nibabel.load(images[0]).header.get_zooms()[:3]
+    box = nonzero_box(images) if crop else (slice(None),) * 3
     worst = limit = 0
     for channel, path in enumerate(images):
         file = nibabel.load(path)
-        voxels = file.get_fdata(dtype=np.float64).transpose(2, 1, 0)
+        voxels = file.get_fdata(dtype=np.float64).transpose(2, 1, 0)[box]
         size = voxels.shape
         expected_shape = [
-            m if t == 0 or abs(s - t) <= 0.01 * t else max(1, int(np.rint(m * float(s) / t)))
+            m if t == 0 else max(1, int(np.rint(float(s) / t * m)))
             for m, s, t in zip(size, spacing[::-1], target[::-1])]
         expected = normalise(voxels, scheme, nonzero)
         if list(expected_shape) != list(size):
@@ -91,7 +98,7 @@ def compare(images, label, scheme, nonzero, target, name):
         limit = max(limit, 16 * 2.0**-24 * max(1, np.abs(expected).max()))
     same = True
     if label:
-        stored = nibabel.load(label).get_fdata().transpose(2, 1, 0).astype(np.uint8)
+        stored = nibabel.load(label).get_fdata().transpose(2, 1, 0).astype(np.uint8)[box]
         picks = [(2 * np.arange(n) + 1) * m // (2 * n) for n, m in zip(expected_shape, stored.shape)]
         same = np.array_equal(labels, stored[np.ix_(*picks)])
     ok(worst <= limit and same, f"{name}: {tuple(size)} -> {tuple(expected_shape)}, off by "
@@ -146,6 +153,28 @@ def synthetic():
                 for target in ((0, 0, 0), (1, 1, 1), (0.5, 2.2, 2.31), (9, 0.9, 40)):
                     compare(paths, label, scheme, nonzero, target,
                             f"{scheme}{' in nonzero' if nonzero else ''} at {target}")
+        for name, (low, high) in {"margins": ((3, 4, 2), (5, 1, 0)), "z alone": ((0, 0, 4), (0, 0, 6)),
+                                  "one slice": ((0, 0, 9), (0, 0, 7))}.items():
+            margins(paths, label, low, high, name)
+
+
+def margins(paths, label, low, high, name):
+    """The same images with `low` and `high` (x, y, z) voxels blacked out at their ends, one of them less
+    in the last channel: the box is that of all channels."""
+    for i, path in enumerate(paths):
+        file = nibabel.load(path)
+        voxels = file.get_fdata().copy()
+        for axis in range(3):
+            less = int(i == len(paths) - 1 and axis == 1 and low[axis] > 0)
+            keep = np.arange(voxels.shape[axis])
+            keep = (keep >= low[axis] - less) & (keep < voxels.shape[axis] - high[axis])
+            voxels *= keep.reshape([-1 if a == axis else 1 for a in range(3)])
+        nibabel.save(nibabel.Nifti1Image(voxels.astype("f4"), file.affine), path + ".cut.nii.gz")
+    cut = [path + ".cut.nii.gz" for path in paths]
+    for scheme in ("zscore", "rescale_to_0_1", "percentiles"):
+        for target in ((0, 0, 0), (0.5, 2.2, 2.31)):
+            compare(cut, label, scheme, scheme == "zscore", target, f"{name} cropped, {scheme} at {target}",
+                    crop=True)
 
 
 def real():
