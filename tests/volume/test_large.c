@@ -1,16 +1,19 @@
 /* Volumes past 4 GB and past 2^31 voxels, in sparse files: offsets of every format without packing,
- * and the size of a MetaImage's compressed voxels above 4 GB, given, wrapped around and lied about.
+ * the size of a MetaImage's compressed voxels above 4 GB, given, wrapped around and lied about, and
+ * compressed streams that become more than 4 GB, where counters of 32 bits wrap around.
  * Skipped where files are not sparse or room is short. */
 #include "engine/volume/volume.h"
 #include "tap.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <zlib.h>
 
 enum { X = 2048, Y = 1024, Z = 1100 };
 #define SLICE ((int64_t)X * Y)
@@ -55,14 +58,13 @@ static void last_slice_check(const char *name)
     free(slice);
 }
 
-static void plain(void)
+static void nifti_header(uint8_t nifti[544])
 {
-    char text[600];
-    uint8_t nifti[544] = {0};
     const int64_t dims[8] = {3, X, Y, Z, 1, 1, 1, 1}, offset = 544;
     const double steps[4] = {1, 1, 1, 1};
     const int32_t header_bytes = 540;
     const int16_t type = 512, bits = 16;
+    memset(nifti, 0, 544);
     memcpy(nifti, &header_bytes, 4);
     memcpy(nifti + 4, "n+2\0\r\n\032\n", 8);
     memcpy(nifti + 12, &type, 2);
@@ -70,6 +72,13 @@ static void plain(void)
     memcpy(nifti + 16, dims, sizeof dims);
     memcpy(nifti + 104, steps, sizeof steps);
     memcpy(nifti + 168, &offset, 8);
+}
+
+static void plain(void)
+{
+    char text[600];
+    uint8_t nifti[544];
+    nifti_header(nifti);
     TAP_OK(sparse_make("a.nii", nifti, sizeof nifti, 544));
     last_slice_check("a.nii");
 
@@ -132,9 +141,138 @@ static void packed(void)
     }
 }
 
+/* ---- Streams ----------------------------------------------------------------------------------
+ * 275 pieces of 16 MiB, compressed one by one and flushed so that they can follow each other. All
+ * are zeros but for a voxel in the first, in the one from byte 2^32 on, and in the last. */
+enum { PIECE = 1 << 24, PIECES = 275, BEYOND = 256 };
+_Static_assert((int64_t)PIECE *PIECES == 2 * VOXELS, "pieces fill the volume");
+
+typedef struct packed_piece {
+    uint8_t *bytes;
+    size_t count;
+    uLong crc, adler;
+} packed_piece;
+
+static packed_piece pack(const uint8_t *bytes, size_t count, bool last)
+{
+    packed_piece p = {.count = deflateBound(NULL, count) + 64};
+    z_stream z = {.next_in = (Bytef *)bytes, .avail_in = (uInt)count};
+    p.bytes = malloc(p.count);
+    p.crc = crc32(crc32(0, NULL, 0), bytes, (uInt)count);
+    p.adler = adler32(adler32(0, NULL, 0), bytes, (uInt)count);
+    z.next_out = p.bytes;
+    z.avail_out = (uInt)p.count;
+    deflateInit2(&z, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY);
+    deflate(&z, last ? Z_FINISH : Z_FULL_FLUSH);
+    p.count -= z.avail_out;
+    deflateEnd(&z);
+    return p;
+}
+
+/* `packed_header`: stands before the voxels in the stream, `plain` before the stream. */
+static bool stream_make(const char *name, const char *plain_header, const uint8_t *packed_header,
+                        size_t header_bytes, bool gzip, int piece_count, uint32_t damage)
+{
+    uint8_t *voxels = calloc(PIECE, 1), ends[8];
+    char path[256];
+    path_in(path, name);
+    FILE *file = fopen(path, "wb");
+    if (!voxels || !file)
+        return false;
+    packed_piece pieces[4], header = pack(packed_header, header_bytes, false);
+    pieces[0] = pack(voxels, PIECE, false);
+    const int marks[3] = {3, 5, 7};
+    for (int i = 0; i < 3; i++) {
+        const size_t at = i == 2 ? PIECE - 2 : 0;
+        voxels[at] = (uint8_t)marks[i];
+        pieces[1 + i] = pack(voxels, PIECE, i == 2);
+        voxels[at] = 0;
+    }
+    static const uint8_t gzip_start[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
+                         zlib_start[2] = {0x78, 1};
+    fputs(plain_header, file);
+    fwrite(gzip ? gzip_start : zlib_start, 1, gzip ? 10 : 2, file);
+    fwrite(header.bytes, 1, header_bytes ? header.count : 0, file);
+    uLong crc = header.crc, adler = header.adler;
+    for (int i = 0; i < piece_count; i++) {
+        const packed_piece *p = &pieces[i == 0 ? 1 : i == BEYOND ? 2 : i == PIECES - 1 ? 3 : 0];
+        fwrite(p->bytes, 1, p->count, file);
+        crc = crc32_combine(crc, p->crc, PIECE);
+        adler = adler32_combine(adler, p->adler, PIECE);
+    }
+    const uint32_t sum = (uint32_t)(gzip ? crc : adler) ^ damage,
+                   length = (uint32_t)(header_bytes + 2 * VOXELS);
+    for (int i = 0; i < 4; i++) {
+        ends[i] = (uint8_t)(sum >> (gzip ? 8 * i : 24 - 8 * i));
+        ends[4 + i] = (uint8_t)(length >> (8 * i));
+    }
+    fwrite(ends, 1, piece_count < PIECES ? 0 : gzip ? 8 : 4, file);
+    for (int i = 0; i < 4; i++)
+        free(pieces[i].bytes);
+    free(header.bytes);
+    free(voxels);
+    return fclose(file) == 0;
+}
+
+/* The first voxel of slice `z`, or of the last the last; NAN and `error` where it cannot be read.
+ */
+static float voxel_of(rvx_volume_reader *reader, int64_t z)
+{
+    static float slice[SLICE];
+    if (rvx__volume_reader_slab_f32(reader, slice, z, 1, &error) != RVX_OK)
+        return NAN;
+    return slice[z == Z - 1 ? SLICE - 1 : 0];
+}
+
+static void stream_check(const char *name)
+{
+    char path[256];
+    rvx_volume_reader *reader = NULL;
+    path_in(path, name);
+    error.message[0] = 0;
+    bool fine = rvx__volume_reader_open(&reader, path, &error) == RVX_OK;
+    const float first = fine ? voxel_of(reader, 0) : 0, far = fine ? voxel_of(reader, 1024) : 0,
+                last = fine ? voxel_of(reader, Z - 1) : 0;
+    tap_ok(first == 3 && far == 5 && last == 7, "%s: a stream of 4.6 GB: %g, %g, %g %s", name,
+           (double)first, (double)far, (double)last, error.message);
+    rvx__volume_reader_close(reader);
+}
+
+static void stream_refused(const char *name, const char *words)
+{
+    char path[256];
+    rvx_volume_reader *reader = NULL;
+    path_in(path, name);
+    error.message[0] = 0;
+    const bool read =
+        rvx__volume_reader_open(&reader, path, &error) == RVX_OK && voxel_of(reader, Z - 1) == 7;
+    tap_ok(!read && strstr(error.message, words), "%s: refused: %s", name, error.message);
+    rvx__volume_reader_close(reader);
+}
+
+static void streams(void)
+{
+    uint8_t nifti[544];
+    char text[400];
+    nifti_header(nifti);
+    TAP_OK(stream_make("s.nii.gz", "", nifti, sizeof nifti, true, PIECES, 0));
+    stream_check("s.nii.gz");
+    TAP_OK(stream_make("s.nii.gz", "", nifti, sizeof nifti, true, PIECES, 1));
+    stream_refused("s.nii.gz", "checksum");
+    snprintf(text, sizeof text,
+             "NDims = 3\nBinaryData = True\nCompressedData = True\nDimSize = %d %d %d\n"
+             "ElementType = MET_USHORT\nElementDataFile = LOCAL\n",
+             X, Y, Z);
+    TAP_OK(stream_make("s.mha", text, NULL, 0, false, PIECES, 0));
+    stream_check("s.mha");
+    TAP_OK(stream_make("s.mha", text, NULL, 0, false, BEYOND + 2, 0));
+    stream_refused("s.mha", "truncated");
+}
+
 int main(void)
 {
-    static const char *const names[] = {"a.nii", "a.nrrd", "a.mha", "a.raw", "a.raw.json", "p.mha"};
+    static const char *const names[] = {"a.nii",      "a.nrrd", "a.mha",    "a.raw",
+                                        "a.raw.json", "p.mha",  "s.nii.gz", "s.mha"};
     struct statvfs disk;
     if (!mkdtemp(folder))
         return 1;
@@ -146,6 +284,7 @@ int main(void)
     }
     plain();
     packed();
+    streams();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[256];
         path_in(path, names[i]);
