@@ -1,5 +1,5 @@
-/* DICOM as a volume format, in parts. Owns: what dicom.c (files), dicom_stack.c (order and grid)
- * and dicom_voxels.c (voxels) share. */
+/* DICOM as a volume format, in parts. Owns: what dicom.c (the format), dicom_files.c (files),
+ * dicom_stack.c (order and grid) and dicom_voxels.c (voxels) share. */
 #ifndef RVX_DICOM_H
 #define RVX_DICOM_H
 
@@ -15,6 +15,11 @@ typedef struct rvx__dicom_files {
     int64_t count;
 } rvx__dicom_files;
 
+/* True where any file of a folder is one of DICOM. */
+bool rvx__dicom_folder(const char *path);
+/* The files of the volume that `path`, a file or a folder, stands for, and what each says; library
+ * and session are there already. */
+rvx_status rvx__dicom_files_find(rvx__dicom_files *files, const char *path, rvx_error *error);
 void rvx__dicom_files_free(rvx__dicom_files *files); /* zeroed is legal */
 
 /* Voxels of a stack, slice by slice. Takes files, sources and stack over in every case and leaves

@@ -127,6 +127,49 @@ def series():
     expect("beside", "other files beside it", v.astype("f8") - 1024)
 
 
+def without_preamble():
+    """Series whose files begin with their meta information or with their first element."""
+    v = voxels_of("i2")
+    for syntax, name in (("1.2.840.10008.1.2.1", "explicit"), ("1.2.840.10008.1.2", "implicit"),
+                         ("1.2.840.10008.1.2.2", "big")):
+        make.series(path("head"), v, syntax=syntax)
+        for cut in ("meta", "bare", "DICM"):
+            target = f"{name}_{cut}"
+            os.makedirs(path(target))
+            for file in os.listdir(path("head")):
+                with open(path("head", file), "rb") as source:
+                    whole = source.read()
+                first = {"meta": 132, "bare": 144 + int.from_bytes(whole[140:144], "little"), "DICM": 128}[cut]
+                with open(path(target, file), "wb") as out:
+                    out.write(whole[first:])
+            if cut == "DICM":
+                refused(target, f"{name}, cut before DICM", "IM0", "its first 128 bytes are missing")
+                continue
+            expect(target, f"{name} without preamble, from {cut}", v.astype("f8") - 1024, itk=False)
+        one = sorted(os.listdir(path(f"{name}_bare")))[3]
+        ok(same(read(os.path.join(f"{name}_bare", one))[0], read(f"{name}_meta")[0]), f"{name}: one file of them")
+    with open(path("big_bare", one), "rb") as file:
+        whole = file.read()
+    for cut in (100, len(whole) - 50):
+        with open(path("big_bare", one), "wb") as file:
+            file.write(whole[:cut])
+        refused("big_bare", f"one cut after {cut} bytes", os.path.join("big_bare", one))
+    os.makedirs(path("others"))
+    make.series(path("others"), v)
+    text = b"\x08\0\x05\0" + b"\x0a\0\0\0ISO_IR 100"
+    for name, content in (
+            ("ramp", np.arange(8, 4000, dtype="<u2").tobytes()), ("zeros", b"\x08" + bytes(3000)),
+            ("even", np.arange(8, 4000, 2, dtype="<u2").tobytes()), ("wide", np.arange(8, 900, dtype="<u4").tobytes()),
+            ("big", np.arange(8, 4000, dtype=">u2").tobytes()), ("meta", b"\2" + bytes(3000)), ("two", b"\x08\0"),
+            ("one_element", text + bytes(600)), ("same_twice", text * 40), ("dicm", b"DICM is what a note begins with"),
+            ("typed", b"\x08\0\x05\0CS\x0a\0ISO_IR 100\x08\0\x08\0QQ\4\0ORIG" + bytes(600)),
+            ("odd", b"\x08\0\x05\0CS\x09\0ISO_IR 10" * 50), ("random", b"\x08\0" + rng.bytes(5000))):
+        with open(path("others", name), "wb") as file:
+            file.write(content)
+        refused(os.path.join("others", name), f"no DICOM: {name}", "not a volume")
+    expect("others", "files beside it that begin as a group does", v.astype("f8") - 1024, itk=False)
+
+
 def frames():
     v = voxels_of("u2")
     for syntax, name in ((make.ExplicitVRLittleEndian, "plain"), (make.RLELossless, "rle"),
@@ -286,6 +329,7 @@ def real_files():
 
 
 series()
+without_preamble()
 frames()
 packed_by_itk()
 refusals()
