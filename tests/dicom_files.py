@@ -45,7 +45,7 @@ def plain(path, kind, shape, dtype, series=1, syntax=ExplicitVRLittleEndian, ins
     ds = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
     ds.is_little_endian, ds.is_implicit_VR = syntax != "1.2.840.10008.1.2.2", syntax == "1.2.840.10008.1.2"
     ds.SOPClassUID, ds.SOPInstanceUID = kind, uid(series, instance)
-    ds.SeriesInstanceUID, ds.StudyInstanceUID = uid(series), uid(99)
+    ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.StudyID = uid(series), uid(99), "1"
     ds.PatientName, ds.PatientID, ds.StudyDate, ds.StudyTime = "Phantom", "1", "20260101", "120000"
     ds.Modality = {CT: "CT", ENHANCED_CT: "CT", ENHANCED_US: "US"}.get(kind, "MR")
     ds.SeriesDescription, ds.SeriesNumber, ds.InstanceNumber = "made for tests", series, instance

@@ -3,6 +3,7 @@
 
 #include "engine/base/file.h"
 #include "engine/segment/evaluate.h"
+#include "engine/volume/dicom_series.h"
 #include "engine/volume/format.h"
 
 #include <math.h>
@@ -222,6 +223,14 @@ cleanup:
 /* ---- A folder ---------------------------------------------------------------------------------
  */
 
+/* The only such folders are DICOM's. */
+static rvx_status dicom_describe(rvx_text *out, const char *path, rvx_error *error)
+{
+    int64_t count;
+    rvx_status status = rvx__dicom_series_describe(out, &count, path, error);
+    return status != RVX_OK || count > 1 ? status : volume_describe(out, path, error);
+}
+
 /* One line a volume, from headers; a file that cannot be read says why in its line, and the first
  * such error is returned once all are listed. */
 static rvx_status folder_describe(rvx_text *out, const char *path, rvx_error *error)
@@ -273,7 +282,7 @@ rvx_status rvx__inspect(rvx_text *out, const char *path, rvx_error *error)
     if (rvx__path_is_directory(path)) {
         RVX_TRY(rvx__path_join(file, path, "dataset.json", error));
         status = rvx__path_is_file(file)       ? rvx__inspect_dataset(out, path, error)
-                 : rvx__format_of_folder(path) ? volume_describe(out, path, error)
+                 : rvx__format_of_folder(path) ? dicom_describe(out, path, error)
                                                : folder_describe(out, path, error);
     } else {
         status = volume_describe(out, path, error);

@@ -7,7 +7,6 @@
  * Volume is in a frame of reference of its own; its numbers are taken as LPS, and this is said. */
 #include "engine/volume/dicom.h"
 
-#include "engine/base/library.h"
 #include "engine/volume/dicom_head.h"
 
 #include <math.h>
@@ -19,24 +18,6 @@ static bool dicom_recognise(const uint8_t *head, int64_t count)
 {
     return rvx__dicom_head_of(head, count) != RVX__DICOM_NOT;
 }
-
-static rvx_status library_open(const rvx_dicom **library, const char *path, rvx_error *error)
-{
-    const void *found;
-    const rvx_library_request request = {
-        .file = RVX_DICOM_LIBRARY,
-        .symbol = RVX_DICOM_SYMBOL,
-        .what = "Revoxel's DICOM library",
-        .advice = "reading DICOM needs it; 'make' builds it where GDCM (libgdcm-dev) is",
-        .name = path,
-    };
-    rvx_status status = rvx__library_open(&found, &request, RVX_DICOM_INTERFACE, error);
-    *library = found;
-    return status;
-}
-
-/* ---- From files to a stack --------------------------------------------------------------------
- */
 
 static rvx_status slope_check(rvx_dicom_frame *frame, const char *path, rvx_repairs *repairs,
                               rvx_error *error)
@@ -117,9 +98,7 @@ static rvx_status dicom_parse(rvx_volume_info *info, rvx__layout *layout, rvx__s
     (void)header;
     (void)head;
     (void)count;
-    RVX_TRY(library_open(&files.library, path, error));
-    RVX_TRY(files.library->session_open(&files.session, error));
-    RVX_TRY(rvx__dicom_files_find(&files, path, error));
+    RVX_TRY(rvx__dicom_files_open(&files, path, error));
     RVX_TRY(sources_make(&sources, &source_count, &files, layout->repairs, error));
     const rvx__dicom_question question = {.path = path,
                                           .tilt = files.images[0].tilt,

@@ -1,5 +1,6 @@
 /* DICOM as a volume format, in parts. Owns: what dicom.c (the format), dicom_files.c (files),
- * dicom_stack.c (order and grid) and dicom_voxels.c (voxels) share. */
+ * dicom_series.c (which series there are), dicom_stack.c (order and grid) and dicom_voxels.c
+ * (voxels) share. */
 #ifndef RVX_DICOM_H
 #define RVX_DICOM_H
 
@@ -15,12 +16,18 @@ typedef struct rvx__dicom_files {
     int64_t count;
 } rvx__dicom_files;
 
-/* True where any file of a folder is one of DICOM. */
+/* True where a folder holds files of DICOM, or holds no volumes and folders below it hold some. */
 bool rvx__dicom_folder(const char *path);
-/* The files of the volume that `path`, a file or a folder, stands for, and what each says; library
- * and session are there already. */
-rvx_status rvx__dicom_files_find(rvx__dicom_files *files, const char *path, rvx_error *error);
+/* All images that `path`, a file or a folder, stands for, of whatever series, and what each says.
+ * `files` is zeroed before, and freed by the caller also after a failure. */
+rvx_status rvx__dicom_files_list(rvx__dicom_files *files, const char *path, rvx_error *error);
+/* The same, where they are the files of one volume. */
+rvx_status rvx__dicom_files_open(rvx__dicom_files *files, const char *path, rvx_error *error);
 void rvx__dicom_files_free(rvx__dicom_files *files); /* zeroed is legal */
+
+/* Refuses files of several series with a list of them: which is meant is not for us to guess. */
+rvx_status rvx__dicom_series_check(const rvx__dicom_files *files, const char *path,
+                                   rvx_error *error);
 
 /* Voxels of a stack, slice by slice. Takes files, sources and stack over in every case and leaves
  * them zeroed; sets type, slope and intercept of `info`. */

@@ -1,14 +1,19 @@
-/* Which DICOM files make up a volume. Owns: the walk through a folder, and the choice of a series.
- * Invariant: a file that begins as DICOM is read, or the volume is refused by its name; all other
- * files are passed by. */
+/* Which DICOM files make up a volume. Owns: the walk through folders. Invariant: a file that begins
+ * as DICOM is read, or the volume is refused by its name; all other files, hidden ones and the
+ * DICOMDIR of a disk are passed by.
+ *
+ * A folder is its own images; one without is all images below it, as on a disk that a hospital
+ * gives away. Links to folders are not followed, so a walk ends. */
 #include "engine/base/file.h"
+#include "engine/base/library.h"
 #include "engine/volume/dicom.h"
 #include "engine/volume/dicom_head.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { SERIES_SHOWN = 4 };
+enum { DEPTH_MAX = 16, ENTRIES_MAX = 1 << 18 };
 
 void rvx__dicom_files_free(rvx__dicom_files *files)
 {
@@ -21,6 +26,21 @@ void rvx__dicom_files_free(rvx__dicom_files *files)
     free(files->paths);
     free(files->images);
     *files = (rvx__dicom_files){0};
+}
+
+static rvx_status library_open(const rvx_dicom **library, const char *path, rvx_error *error)
+{
+    const void *found;
+    const rvx_library_request request = {
+        .file = RVX_DICOM_LIBRARY,
+        .symbol = RVX_DICOM_SYMBOL,
+        .what = "Revoxel's DICOM library",
+        .advice = "reading DICOM needs it; 'make' builds it where GDCM (libgdcm-dev) is",
+        .name = path,
+    };
+    rvx_status status = rvx__library_open(&found, &request, RVX_DICOM_INTERFACE, error);
+    *library = found;
+    return status;
 }
 
 /* What cannot become a volume of one number a voxel is refused by its field. */
@@ -55,7 +75,8 @@ static rvx_status head_of(rvx__dicom_head *head, const char *path, rvx_error *er
     uint8_t bytes[RVX__HEAD_BYTES];
     int64_t got = 0;
     rvx__source *source = NULL;
-    rvx_status status = rvx__source_open(&source, path, error);
+    const rvx__section whole = {.packing = RVX__PACKING_NONE};
+    rvx_status status = rvx__source_open_section(&source, path, &whole, error);
     if (status == RVX_OK)
         status = rvx__source_read(source, bytes, sizeof bytes, &got, error);
     *head = rvx__dicom_head_of(bytes, got);
@@ -122,94 +143,135 @@ bool rvx__dicom_file(const char *path)
            head != RVX__DICOM_NOT;
 }
 
-bool rvx__dicom_folder(const char *folder)
+/* A folder, and not a link to one. */
+static bool is_inner_folder(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* True where a file of the folder is one of DICOM; below it too where it holds no volumes of other
+ * formats. `entries` are counted against ENTRIES_MAX. */
+static bool folder_has(const char *folder, int depth, int64_t *entries)
 {
     rvx_names names = {0};
     char path[RVX_PATH_BYTES];
-    bool found = false;
-    if (!rvx__path_is_directory(folder) ||
-        rvx__directory_list(&names, folder, NULL, NULL) != RVX_OK)
+    bool found = false, other = false;
+    if (depth > DEPTH_MAX || rvx__directory_list(&names, folder, NULL, NULL) != RVX_OK)
         return false;
-    for (int64_t i = 0; i < names.count && !found; i++)
-        if (rvx__path_join(path, folder, names.names[i], NULL) == RVX_OK && rvx__dicom_file(path))
-            found = true;
+    for (int pass = 0; pass < 2 && !other; pass++)
+        for (int64_t i = 0; i < names.count && !found && *entries < ENTRIES_MAX; i++) {
+            if (rvx__path_join(path, folder, names.names[i], NULL) != RVX_OK)
+                continue;
+            ++*entries;
+            if (pass == 0) {
+                found = rvx__dicom_file(path);
+                other |= rvx__volume_suffix(names.names[i]) != NULL && rvx__path_is_file(path);
+            } else if (is_inner_folder(path)) {
+                found = folder_has(path, depth + 1, entries);
+            }
+        }
     rvx__names_free(&names);
     return found;
 }
 
-/* All images of a folder, of one series where `series` is not NULL; other files are passed by. */
-static rvx_status folder_add(rvx__dicom_files *files, const char *folder, const char *series,
-                             rvx_error *error)
+bool rvx__dicom_folder(const char *path)
+{
+    int64_t entries = 0;
+    return rvx__path_is_directory(path) && folder_has(path, 0, &entries);
+}
+
+typedef struct walk {
+    rvx__dicom_files *files;   /* what was found */
+    const char *root, *series; /* NULL: all series */
+    bool deep;
+    int64_t entries;
+} walk;
+
+static rvx_status folder_add(walk *w, const char *folder, int depth, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     rvx_names names = {0};
     char path[RVX_PATH_BYTES];
+    if (depth > DEPTH_MAX || w->entries > ENTRIES_MAX)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                         "%s: more than %d folders deep or %d entries: name the folder of a series",
+                         w->root, (int)DEPTH_MAX, (int)ENTRIES_MAX);
     RVX_TRY(rvx__directory_list(&names, folder, NULL, error));
+    w->entries += names.count;
     for (int64_t i = 0; i < names.count; i++) {
         rvx__dicom_head head;
         RVX_TRY(rvx__path_join(path, folder, names.names[i], error));
+        if (w->deep && is_inner_folder(path))
+            RVX_TRY(folder_add(w, path, depth + 1, error));
         if (!rvx__path_is_file(path))
             continue;
         RVX_TRY(head_of(&head, path, error));
-        if (head != RVX__DICOM_NOT)
-            RVX_TRY(file_add(files, path, series, error));
+        if (head != RVX__DICOM_NOT && head != RVX__DICOM_DIRECTORY)
+            RVX_TRY(file_add(w->files, path, w->series, error));
     }
 cleanup:
     rvx__names_free(&names);
     return status;
 }
 
-/* A folder with several series: which of them is meant is not for us to guess. */
-static rvx_status series_refuse(const rvx__dicom_files *files, const char *folder, rvx_error *error)
+/* Every image that a folder stands for. */
+static rvx_status images_add(rvx__dicom_files *files, const char *folder, rvx_error *error)
 {
-    rvx_text list = {0};
-    int64_t found = 0;
-    for (int64_t i = 0; i < files->count; i++) {
-        int64_t same = 0, first = i;
-        for (int64_t j = files->count - 1; j >= 0; j--)
-            if (strcmp(files->images[j].series, files->images[i].series) == 0) {
-                first = j;
-                same++;
-            }
-        if (first == i && found++ < SERIES_SHOWN)
-            rvx__text_format(&list, "%s%s \"%.40s\" (%lld file%s, such as %.80s)",
-                             found > 1 ? "; " : "", files->images[i].modality,
-                             files->images[i].description, (long long)same, same == 1 ? "" : "s",
-                             rvx__path_name(files->paths[i]));
+    rvx_status status = RVX_OK;
+    for (int deep = 0; deep < 2 && !files->count; deep++) {
+        walk w = {.files = files, .root = folder, .deep = deep};
+        RVX_TRY(folder_add(&w, folder, 0, error));
     }
-    rvx_status status = rvx__fail(
-        error, RVX_ERROR_ARGUMENT,
-        "%s: SeriesInstanceUID: %lld series, expected one; name a file of the one that is "
-        "meant: %s%s",
-        folder, (long long)found, list.data ? list.data : "", found > SERIES_SHOWN ? "; ..." : "");
-    rvx__text_free(&list);
+    if (!files->count)
+        status = rvx__fail(error, RVX_ERROR_FORMAT, "%s: no DICOM image in this folder or below it",
+                           folder);
+cleanup:
     return status;
 }
 
-rvx_status rvx__dicom_files_find(rvx__dicom_files *files, const char *path, rvx_error *error)
+/* What a file stands for: itself where it has many frames, else its series beside it; all below its
+ * folder where it is the DICOMDIR of a disk. */
+static rvx_status file_stands_for(rvx__dicom_files *files, const char *path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     char folder[RVX_PATH_BYTES];
     rvx_dicom_image image = {0};
-    if (rvx__path_is_directory(path)) {
-        RVX_TRY(folder_add(files, path, NULL, error));
-        for (int64_t i = 1; i < files->count; i++)
-            if (strcmp(files->images[i].series, files->images[0].series) != 0)
-                RVX_TRY(series_refuse(files, path, error));
+    rvx__dicom_head head;
+    RVX_TRY(rvx__path_parent(folder, path, error));
+    RVX_TRY(head_of(&head, path, error));
+    if (head == RVX__DICOM_DIRECTORY)
+        return images_add(files, folder, error);
+    RVX_TRY(image_read(files, &image, path, error));
+    if (!image.frame_count)
+        RVX_TRY(rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: a DICOM file without an image", path));
+    if (image.frame_count > 1 || !image.series[0]) {
+        RVX_TRY(file_add(files, path, NULL, error));
     } else {
-        RVX_TRY(image_read(files, &image, path, error));
-        if (!image.frame_count)
-            RVX_TRY(
-                rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: a DICOM file without an image", path));
-        if (image.many_frames || !image.series[0]) {
-            RVX_TRY(file_add(files, path, NULL, error));
-        } else {
-            RVX_TRY(rvx__path_parent(folder, path, error));
-            RVX_TRY(folder_add(files, folder, image.series, error));
-        }
+        walk w = {.files = files, .root = folder, .series = image.series};
+        RVX_TRY(folder_add(&w, folder, 0, error));
     }
-    if (!files->count)
-        RVX_TRY(rvx__fail(error, RVX_ERROR_FORMAT, "%s: no DICOM image in this folder", path));
+cleanup:
+    files->library->image_free(&image);
+    return status;
+}
+
+rvx_status rvx__dicom_files_list(rvx__dicom_files *files, const char *path, rvx_error *error)
+{
+    rvx_status status = library_open(&files->library, path, error);
+    if (status == RVX_OK)
+        status = files->library->session_open(&files->session, error);
+    if (status != RVX_OK)
+        return status;
+    return rvx__path_is_directory(path) ? images_add(files, path, error)
+                                        : file_stands_for(files, path, error);
+}
+
+rvx_status rvx__dicom_files_open(rvx__dicom_files *files, const char *path, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    RVX_TRY(rvx__dicom_files_list(files, path, error));
+    RVX_TRY(rvx__dicom_series_check(files, path, error));
     for (int64_t i = 0; i < files->count; i++) {
         RVX_TRY(image_check(&files->images[i], files->paths[i], error));
         if (files->count > 1 && files->images[i].frame_count > 1)
@@ -220,6 +282,5 @@ rvx_status rvx__dicom_files_find(rvx__dicom_files *files, const char *path, rvx_
                               (long long)files->count - 1));
     }
 cleanup:
-    files->library->image_free(&image);
     return status;
 }

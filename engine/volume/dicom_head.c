@@ -104,12 +104,19 @@ static int elements_count(const uint8_t *head, int64_t count, uint32_t group, en
     return found;
 }
 
+/* True where MediaStorageSOPClassUID, (0002,0002), is Media Storage Directory Storage. */
+static bool is_directory(const uint8_t *head, int64_t count)
+{
+    static const uint8_t field[] = "\2\0\2\0UI\24\0001.2.840.10008.1.3.10";
+    return memmem(head, (size_t)count, field, sizeof field - 1) != NULL;
+}
+
 rvx__dicom_head rvx__dicom_head_of(const uint8_t *head, int64_t count)
 {
     static const encoding little = {.typed = true}, untyped = {0}, big = {true, true};
     if (count >= PREAMBLE_BYTES + MAGIC_BYTES &&
         memcmp(head + PREAMBLE_BYTES, "DICM", MAGIC_BYTES) == 0)
-        return RVX__DICOM_WHOLE;
+        return is_directory(head, count) ? RVX__DICOM_DIRECTORY : RVX__DICOM_WHOLE;
     if (count > MAGIC_BYTES && memcmp(head, "DICM", MAGIC_BYTES) == 0 &&
         elements_count(head + MAGIC_BYTES, count - MAGIC_BYTES, META, little) >= ELEMENTS_MIN)
         return RVX__DICOM_CUT;

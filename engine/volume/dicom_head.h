@@ -8,9 +8,10 @@
 
 typedef enum rvx__dicom_head {
     RVX__DICOM_NOT = 0,
-    RVX__DICOM_WHOLE, /* 128 bytes of anything, then DICM */
-    RVX__DICOM_BARE,  /* begins with its elements, of group 0002 or 0008 */
-    RVX__DICOM_CUT    /* begins with DICM: the 128 bytes before it are gone */
+    RVX__DICOM_WHOLE,     /* 128 bytes of anything, then DICM */
+    RVX__DICOM_BARE,      /* begins with its elements, of group 0002 or 0008 */
+    RVX__DICOM_DIRECTORY, /* as WHOLE, of the class of a disk's DICOMDIR, which holds no image */
+    RVX__DICOM_CUT        /* begins with DICM: the 128 bytes before it are gone */
 } rvx__dicom_head;
 
 /* `count` bytes, of which the first few hundred matter. */

@@ -90,6 +90,11 @@ static rvx_status header_parse(rvx_volume_reader *r, rvx_error *error)
     int64_t count = 0;
     rvx__source *source = NULL;
     const rvx__format *format = rvx__format_of_folder(r->path);
+    if (!format && rvx__path_is_directory(r->path))
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: a folder without DICOM files in it, or not too deep below it; "
+                         "expected those, or the name of a file",
+                         r->path);
     if (!format) {
         RVX_TRY(rvx__source_open(&source, r->path, error));
         RVX_TRY(rvx__source_read(source, head, sizeof head, &count, error));
