@@ -63,8 +63,9 @@ test: test-deps
 	@REVOXEL=$(BUILD)/revoxel RVX_TEST_CUDA=$(BUILD)/librevoxel_cuda_emulated.so PYTHON=$(PYTHON) PEERS=$(BUILD)/peers/bin/python prove --exec tests/start $(TEST_BINARIES) $(TEST_SCRIPTS)
 
 # What others read and write, for tests/**/test_*_peers.py; not in Debian, so from Python's index into a
-# folder of the build. Without it those tests skip what they lack.
-PEERS := SimpleITK==2.5.2 pynrrd==1.1.3 scikit-image==0.24.0
+# folder of the build. Without it those tests skip what they lack. A later pyjpegls, which highdicom
+# loads, wants another NumPy than Debian's.
+PEERS := SimpleITK==2.5.2 pynrrd==1.1.3 scikit-image==0.24.0 highdicom==0.26.1 pydicom==3.0.2 pyjpegls==1.4.0 dcm2niix==1.0.20250506
 .PHONY: peers
 peers: test-deps
 	$(call install,python3-venv)

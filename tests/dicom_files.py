@@ -42,13 +42,16 @@ def plain(path, kind, shape, dtype, series=1, syntax=ExplicitVRLittleEndian, ins
     meta.MediaStorageSOPClassUID = kind
     meta.MediaStorageSOPInstanceUID = uid(series, instance)
     meta.TransferSyntaxUID = syntax
-    ds = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.is_little_endian, ds.is_implicit_VR = syntax != "1.2.840.10008.1.2.2", syntax == "1.2.840.10008.1.2"
+    ds = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=syntax == "1.2.840.10008.1.2",
+                     is_little_endian=syntax != "1.2.840.10008.1.2.2")
     ds.SOPClassUID, ds.SOPInstanceUID = kind, uid(series, instance)
     ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.StudyID = uid(series), uid(99), "1"
     ds.PatientName, ds.PatientID, ds.StudyDate, ds.StudyTime = "Phantom", "1", "20260101", "120000"
     ds.Modality = {CT: "CT", ENHANCED_CT: "CT", ENHANCED_US: "US"}.get(kind, "MR")
     ds.SeriesDescription, ds.SeriesNumber, ds.InstanceNumber = "made for tests", series, instance
+    ds.FrameOfReferenceUID, ds.Manufacturer, ds.PatientSex, ds.PatientBirthDate = uid(98), "Phantom", "", ""
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL" if kind == CT else "OTHER"]
+    ds.AccessionNumber, ds.ReferringPhysicianName = "", ""
     ds.Rows, ds.Columns = shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     bits = dtype.itemsize * 8
@@ -59,16 +62,14 @@ def plain(path, kind, shape, dtype, series=1, syntax=ExplicitVRLittleEndian, ins
 
 def pixels_put(ds, voxels):
     """Voxels [y, x] or [frame, y, x] in the byte order and packing of the file."""
-    big = ds.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.2"
-    frames = voxels[None] if voxels.ndim == 2 else voxels
-    if ds.file_meta.TransferSyntaxUID == RLELossless:
-        from pydicom.encaps import encapsulate
-        from pydicom.pixel_data_handlers.rle_handler import rle_encode_frame
-        ds.PixelData = encapsulate([rle_encode_frame(np.ascontiguousarray(f)) for f in frames])
-        ds["PixelData"].is_undefined_length = True
-        return
-    ds.PixelData = np.ascontiguousarray(voxels).astype(voxels.dtype.newbyteorder(">" if big else "<")).tobytes()
+    syntax, instance = ds.file_meta.TransferSyntaxUID, ds.SOPInstanceUID
+    order = ">" if syntax == "1.2.840.10008.1.2.2" else "<"
+    ds.PixelData = np.ascontiguousarray(voxels).astype(voxels.dtype.newbyteorder(order)).tobytes()
     ds["PixelData"].VR = "OW" if voxels.itemsize > 1 else "OB"
+    if syntax == RLELossless:
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.compress(RLELossless)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = instance  # some versions change it
 
 
 def orientation(direction):
@@ -124,6 +125,10 @@ def enhanced(path, voxels, spacing=(0.7, 0.9, 2.5), origin=(-30.1, 12.5, 100.7),
         shared.PixelValueTransformationSequence = Sequence([item(RescaleSlope="2", RescaleIntercept="-1000",
                                                                  RescaleType="HU")])
     ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    ds.DimensionOrganizationSequence = Sequence([item(DimensionOrganizationUID=uid(97))])
+    ds.DimensionIndexSequence = Sequence([
+        item(DimensionOrganizationUID=uid(97), DimensionIndexPointer=pointer, FunctionalGroupPointer=0x00209111)
+        for pointer in (0x00209056, 0x00209057)])  # StackID, InStackPositionNumber
     frames, stored = [None] * len(voxels), np.empty_like(voxels)
     for z, plane in enumerate(voxels):
         at = np.asarray(origin) + z * spacing[2] * direction[:, 2]
@@ -131,7 +136,8 @@ def enhanced(path, voxels, spacing=(0.7, 0.9, 2.5), origin=(-30.1, 12.5, 100.7),
             frame = item(PlanePositionVolumeSequence=Sequence([item(ImagePositionVolume=[float(x) for x in at])]))
         else:
             frame = item(PlanePositionSequence=Sequence([item(ImagePositionPatient=[number(x) for x in at])]))
-        frame.FrameContentSequence = Sequence([item(StackID="1", InStackPositionNumber=z + 1)])
+        frame.FrameContentSequence = Sequence([item(
+            StackID="1", InStackPositionNumber=z + 1, DimensionIndexValues=[1, z + 1])])
         if slopes:
             frame.PixelValueTransformationSequence = Sequence([item(
                 RescaleSlope=number(slopes[z][0]), RescaleIntercept=number(slopes[z][1]), RescaleType="HU")])

@@ -230,8 +230,8 @@ cleanup:
     return status;
 }
 
-/* What a file stands for: itself where it has many frames, else its series beside it; all below its
- * folder where it is the DICOMDIR of a disk. */
+/* What a file stands for: itself where it may have many frames, else its series beside it; all
+ * below its folder where it is the DICOMDIR of a disk. */
 static rvx_status file_stands_for(rvx__dicom_files *files, const char *path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -245,7 +245,7 @@ static rvx_status file_stands_for(rvx__dicom_files *files, const char *path, rvx
     RVX_TRY(image_read(files, &image, path, error));
     if (!image.frame_count)
         RVX_TRY(rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: a DICOM file without an image", path));
-    if (image.frame_count > 1 || !image.series[0]) {
+    if (image.many_frames || !image.series[0]) {
         RVX_TRY(file_add(files, path, NULL, error));
     } else {
         walk w = {.files = files, .root = folder, .series = image.series};

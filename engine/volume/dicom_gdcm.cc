@@ -276,7 +276,8 @@ rvx_status header_read(rvx_dicom_image *image, const char *path, rvx_error *erro
     image->is_real =
         set.FindDataElement(Tag(0x7fe0, 0x0008)) || set.FindDataElement(Tag(0x7fe0, 0x0009));
     image->has_table = set.FindDataElement(Tag(0x0028, 0x3000));
-    image->many_frames = set.FindDataElement(Tag(0x0028, 0x0008));
+    image->many_frames =
+        set.FindDataElement(Tag(0x5200, 0x9230)) || integer_of(set, Tag(0x0028, 0x0008), 1) != 1;
     image->volume_frame = std::strcmp(image->kind, ENHANCED_US_VOLUME) == 0;
     decimals_of(&image->tilt, 1, set, Tag(0x0018, 0x1120));
     rvx_status status = frames_read(image, set, file_bytes, path, error);

@@ -42,7 +42,7 @@ typedef struct rvx_dicom_image {
     bool is_signed;
     bool is_real;      /* voxels are floating point numbers */
     bool has_table;    /* values go through a lookup table instead of a slope */
-    bool many_frames;  /* a file that says how many it has, be it one */
+    bool many_frames;  /* a file by itself: it describes each of its frames, be it one */
     bool volume_frame; /* positions are in the volume's own frame of reference */
     double tilt;       /* GantryDetectorTilt in degrees; 0: none */
     int64_t frame_count;

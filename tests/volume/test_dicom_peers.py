@@ -121,6 +121,12 @@ def series():
     expect("fraction", "a fractional slope", v * 0.25 + 1.5)
     make.series(path("one"), v[:1])
     expect("one", "one slice", v[:1].astype("f8") - 1024, itk=False)
+
+    def one_frame(ds, z):
+        ds.NumberOfFrames = 1
+    make.series(path("counted"), v, change=one_frame)
+    expect("counted", "slices that say they are one frame", v.astype("f8") - 1024)
+    ok(same(read("counted/IM0001")[0], read("counted")[0]), "one of them stands for its series too")
     make.series(path("beside"), v)
     with open(path("beside", "notes.txt"), "w") as file:
         file.write("not DICOM")
