@@ -3,6 +3,7 @@
 #include "engine/run/cases.h"
 #include "engine/segment/augment_preview.h"
 #include "engine/volume/beam.h"
+#include "engine/volume/format.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,8 @@
 
 enum { EDGE_MAX = 128, DRAWS_MAX = 1000 };
 
-/* "imagesTr/liver_003_0000.nii.gz" in a dataset: its folder and "liver_003". False: it is in none.
- */
+/* "imagesTr/liver_003_0000.nii.gz", or a folder of DICOM without the ending, in a dataset: its
+ * folder and "liver_003". False: it is in none. */
 static bool in_dataset(char dataset[RVX_PATH_BYTES], char name[RVX_PATH_BYTES], const char *path)
 {
     rvx_error ignored;
@@ -24,8 +25,8 @@ static bool in_dataset(char dataset[RVX_PATH_BYTES], char name[RVX_PATH_BYTES], 
         !rvx__path_exists(json))
         return false;
     const char *channel = NULL;
-    for (const char *at = base; (at = strstr(at, "_0000.")) != NULL; at++)
-        channel = at;
+    for (const char *at = base; (at = strstr(at, "_0000")) != NULL; at++)
+        channel = at[5] == '.' || !at[5] ? at : channel;
     size_t length = channel ? (size_t)(channel - base) : strcspn(base, ".");
     memcpy(name, base, length);
     name[length] = 0;
@@ -154,17 +155,20 @@ rvx_status rvx_augment_preview(const char *target, const char *out,
     rvx_case one = {0};
     rvx_image sheet = {0};
     rvx_text png = {0};
-    char dataset[RVX_PATH_BYTES], name[RVX_PATH_BYTES];
+    char dataset[RVX_PATH_BYTES], name[RVX_PATH_BYTES], path[RVX_PATH_BYTES];
     RVX_TRY(rvx__facade_required(target, "target", error));
     RVX_TRY(rvx__facade_required(out, "out", error));
     RVX_TRY(rvx__facade_options(&options, sizeof options, given, "rvx_augment_options", error));
     RVX_TRY(check(&options, error));
-    if (rvx__path_is_directory(target))
-        RVX_TRY(open_in_dataset(&recipe, &one, target, options.identifier, &options, error));
-    else if (in_dataset(dataset, name, target))
+    RVX_TRY(rvx__path_join(path, NULL, target, error));
+    for (size_t bytes = strlen(path); bytes > 1 && path[bytes - 1] == '/';)
+        path[--bytes] = 0;
+    if (rvx__path_is_directory(path) && !rvx__format_of_folder(path))
+        RVX_TRY(open_in_dataset(&recipe, &one, path, options.identifier, &options, error));
+    else if (in_dataset(dataset, name, path))
         RVX_TRY(open_in_dataset(&recipe, &one, dataset, name, &options, error));
     else
-        RVX_TRY(open_alone(&recipe, &one, target, &options, error));
+        RVX_TRY(open_alone(&recipe, &one, path, &options, error));
     if (options.channel < 0 || options.channel >= recipe.network.in_channels)
         RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT, "channel expected 0 to %lld, found %d",
                           (long long)recipe.network.in_channels - 1, options.channel));

@@ -4,6 +4,7 @@
 #include "engine/run/cases.h"
 #include "engine/run/check.h"
 #include "engine/run/choice.h"
+#include "engine/volume/image_name.h"
 #include "models/models.h"
 
 #include <stdio.h>
@@ -31,15 +32,16 @@ static rvx_status load_image(checking *c, rvx_error *error)
     rvx_channel_recipe channels[RVX_CHANNELS_MAX];
     rvx_case_recipe recipe;
     const int count = c->subject.job.config.in_channels;
-    const int64_t stem = rvx__volume_stem_bytes(first);
-    bool named = stem > 5 && strncmp(first + stem - 5, "_0000", 5) == 0;
+    const char *ending = rvx__volume_suffix(first);
+    const bool named =
+        rvx__image_channel(first, (int64_t)(strlen(first) - (ending ? strlen(ending) : 0))) == 0;
     if (count > RVX_CHANNELS_MAX || (count > 1 && !named))
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "%s: the network has %d channels: expected CASE_0000.nii.gz with up to %d "
                          "channels beside it",
                          first, count, RVX_CHANNELS_MAX);
     for (int i = 0; i < count; i++) {
-        RVX_TRY(rvx__facade_channel_path(paths[i], first, i, error));
+        RVX_TRY(rvx__image_beside(paths[i], first, i, error));
         images[i] = paths[i];
     }
     rvx__case_recipe_make(&recipe, channels, &c->subject.recipe);

@@ -77,10 +77,6 @@ void rvx__facade_memory_apply(rvx_recipe *recipe, const rvx_memory_words *words)
 const char *rvx__facade_memory_contradiction(const rvx_recipe *recipe,
                                              const rvx_memory_words *words);
 
-/* CASE_0000.nii.gz -> CASE_000C.nii.gz. `first` ends in _0000 and a volume's ending where C > 0. */
-rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
-                                    rvx_error *error);
-
 /* Segments and judges the validation cases of a finished run (judge.c); does nothing where there
  * are none. overflow: that of the training, for the progress. device: NULL for the CPU. */
 rvx_status rvx__facade_judge(const rvx_dataset *dataset, const char *run,

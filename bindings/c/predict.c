@@ -4,6 +4,7 @@
 
 #include "engine/run/cases.h"
 #include "engine/volume/format.h"
+#include "engine/volume/image_name.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,17 +77,12 @@ static rvx_status add_case(prediction *p, const char *identifier, int64_t identi
     return RVX_OK;
 }
 
-static bool ends_with_channel(const char *name, int64_t stem, const char *suffix)
-{
-    return stem > 5 && strncmp(name + stem - 5, suffix, 5) == 0;
-}
-
 /* A channel more than the model knows: segmenting the first ones only would be a guess. */
 static rvx_status check_channels(const prediction *p, const char *first, rvx_error *error)
 {
     char beyond[RVX_PATH_BYTES];
     int channels = p->models.files[0].config.in_channels;
-    rvx_status status = rvx__facade_channel_path(beyond, first, channels, error);
+    rvx_status status = rvx__image_beside(beyond, first, channels, error);
     if (status == RVX_OK && rvx__path_exists(beyond))
         status =
             rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: is there, but the model has %d channel%s: %s",
@@ -94,25 +90,40 @@ static rvx_status check_channels(const prediction *p, const char *first, rvx_err
     return status;
 }
 
-/* A series is called as its folder, or the file of it that was named. */
+static rvx_status refuse_channels(const prediction *p, const char *path, rvx_error *error)
+{
+    return rvx__fail(
+        error, RVX_ERROR_ARGUMENT,
+        "%s: the model has %d channels: name the first CASE_0000 with a volume's ending, .dcm or, "
+        "for a folder of DICOM, none; its other channels stand beside it as CASE_0001, ...",
+        path, p->models.files[0].config.in_channels);
+}
+
+/* A series is called as its folder, or as the file of it that was named; without _0000 where that
+ * is its channel, which for a file the others in its folder decide: a slice may be IM_0000. */
 static rvx_status add_dicom(prediction *p, const char *path, rvx_error *error)
 {
-    int64_t bytes = (int64_t)strlen(path), start;
-    while (bytes > 1 && path[bytes - 1] == '/')
-        bytes--;
-    for (start = bytes; start > 0 && path[start - 1] != '/'; start--)
-        ;
-    int64_t stem = bytes - start;
-    if (stem > 4 && strncmp(path + bytes - 4, ".dcm", 4) == 0)
+    rvx_status status = RVX_OK;
+    char folder[RVX_PATH_BYTES];
+    const int channels = p->models.files[0].config.in_channels;
+    const char *name = rvx__path_name(path);
+    int64_t stem = (int64_t)strlen(name);
+    if (rvx__text_ends_with(name, ".dcm"))
         stem -= 4;
-    if (stem == 1 && path[start] == '.')
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return rvx__fail(error, RVX_ERROR_ARGUMENT,
                          "%s: the folder's name becomes the case's: give it by its name", path);
-    if (p->models.files[0].config.in_channels > 1)
-        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: a DICOM series has one channel, the model has %d", path,
-                         p->models.files[0].config.in_channels);
-    return add_case(p, path + start, stem, path, error);
+    RVX_TRY(rvx__path_parent(folder, path, error));
+    if (rvx__image_channel(name, stem) == 0 &&
+        (rvx__path_is_directory(path) || rvx__images_in(folder, channels))) {
+        stem -= 5;
+        RVX_TRY(check_channels(p, path, error));
+    } else if (channels > 1) {
+        RVX_TRY(refuse_channels(p, path, error));
+    }
+    status = add_case(p, name, stem, path, error);
+cleanup:
+    return status;
 }
 
 static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
@@ -126,39 +137,42 @@ static rvx_status add_file(prediction *p, const char *path, rvx_error *error)
                          RVX_VOLUME_SUFFIXES);
     if (!rvx__path_exists(path))
         return rvx__fail(error, RVX_ERROR_IO, "%s: no such file", path);
-    if (ends_with_channel(name, stem, "_0000")) {
+    if (rvx__image_channel(name, stem) == 0) {
         stem -= 5;
         rvx_status status = check_channels(p, path, error);
         if (status != RVX_OK)
             return status;
     } else if (p->models.files[0].config.in_channels > 1)
-        return rvx__fail(
-            error, RVX_ERROR_ARGUMENT,
-            "%s: the model has %d channels: name the file CASE_0000, its other channels "
-            "stand beside it as CASE_0001, ...",
-            path, p->models.files[0].config.in_channels);
+        return refuse_channels(p, path, error);
     return add_case(p, name, stem, path, error);
 }
 
-static rvx_status add_folder(prediction *p, const char *folder, rvx_error *error)
+static rvx_status add_folder(prediction *p, const char *given, rvx_error *error)
 {
     rvx_names files = {0};
     rvx_status status = RVX_OK;
     int64_t before = p->identifiers.count;
-    if (rvx__format_of_folder(folder))
+    char folder[RVX_PATH_BYTES];
+    RVX_TRY(rvx__path_join(folder, NULL, given, error));
+    for (size_t bytes = strlen(folder); bytes > 1 && folder[bytes - 1] == '/';)
+        folder[--bytes] = 0;
+    if (!rvx__images_in(folder, p->models.files[0].config.in_channels) &&
+        rvx__format_of_folder(folder))
         return add_dicom(p, folder, error);
     RVX_TRY(rvx__directory_list(&files, folder, NULL, error));
     for (int64_t i = 0; i < files.count; i++) {
-        int64_t stem = rvx__volume_stem_bytes(files.names[i]);
+        int64_t stem = rvx__image_stem_bytes(folder, files.names[i], NULL);
         char path[RVX_PATH_BYTES];
-        if (stem < 1 || !ends_with_channel(files.names[i], stem, "_0000"))
+        if (stem < 1 || rvx__image_channel(files.names[i], stem) != 0)
             continue;
         RVX_TRY(rvx__path_join(path, folder, files.names[i], error));
-        RVX_TRY(add_file(p, path, error));
+        RVX_TRY(rvx__path_is_directory(path) ? add_dicom(p, path, error)
+                                             : add_file(p, path, error));
     }
     if (p->identifiers.count == before)
-        status = rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: holds no CASE_0000.nii.gz (%s)", folder,
-                           RVX_VOLUME_SUFFIXES);
+        status =
+            rvx__fail(error, RVX_ERROR_ARGUMENT, "%s: holds no CASE_0000.nii.gz (%s; or DICOM)",
+                      folder, RVX_VOLUME_SUFFIXES);
 cleanup:
     rvx__names_free(&files);
     return status;
@@ -166,19 +180,6 @@ cleanup:
 
 /* ---- one case ----------------------------------------------------------------------------------
  */
-
-rvx_status rvx__facade_channel_path(char out[RVX_PATH_BYTES], const char *first, int channel,
-                                    rvx_error *error)
-{
-    rvx_status status = rvx__path_join(out, NULL, first, error);
-    if (status != RVX_OK || channel == 0)
-        return status;
-    const char *name = rvx__path_name(out);
-    char *digits = out + (name - out) + rvx__volume_stem_bytes(name) - 4;
-    for (int i = 3, rest = channel; i >= 0; i--, rest /= 10)
-        digits[i] = (char)('0' + rest % 10);
-    return RVX_OK;
-}
 
 static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
 {
@@ -197,7 +198,7 @@ static rvx_status predict_case(prediction *p, const char *out, rvx_error *error)
                                   .poll = poll_tiles,
                                   .poll_context = p};
     for (int c = 0; c < p->models.files[0].config.in_channels; c++) {
-        RVX_TRY(rvx__facade_channel_path(paths[c], p->first_paths[p->done], c, error));
+        RVX_TRY(rvx__image_beside(paths[c], p->first_paths[p->done], c, error));
         images[c] = paths[c];
     }
     RVX_TRY(rvx__ensemble_write(&voxels, &job, error));

@@ -122,7 +122,7 @@ const rvx_cli_verb rvx__cli_predict = {
     .details =
         "RUN is a run folder, a model file, or the folder of a cross-validation, whose "
         "folds\nvote. An IMAGE is a volume (CASE_0000.nii.gz with its other\nchannels beside "
-        "it; .mha and others: docs/formats.md), a DICOM series or a folder of volumes.\n"
+        "it; .mha and others: docs/formats.md), a DICOM series or a folder of these.\n"
         "Writes DIR/CASE with the dataset's ending, labels on exactly the image's grid.",
     .example = "revoxel predict run imagesTs --out segmented",
     .options = options_table,

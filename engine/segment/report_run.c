@@ -2,6 +2,7 @@
 #include "engine/segment/report.h"
 
 #include "engine/base/file.h"
+#include "engine/volume/image_name.h"
 #include "engine/volume/volume.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 
 /* Images stand beside the labels in nnU-Net's layout: labelsTr/CASE.nii.gz goes with
- * imagesTr/CASE_0000.nii.gz. "" where there is none. */
+ * imagesTr/CASE_0000.nii.gz, or DICOM of that name. "" where there is none. */
 static rvx_status image_find(char out[RVX_PATH_BYTES], const char *reference_path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -29,7 +30,11 @@ static rvx_status image_find(char out[RVX_PATH_BYTES], const char *reference_pat
         if (rvx__path_is_file(out))
             return RVX_OK;
     }
-    out[0] = 0;
+    snprintf(name, sizeof name, "%.*s_0000", (int)case_bytes, file);
+    RVX_TRY(rvx__path_join(folder, images, name, error));
+    RVX_TRY(rvx__image_find(out, folder, NULL, error));
+    if (!rvx__path_exists(out))
+        out[0] = 0;
 cleanup:
     return status;
 }

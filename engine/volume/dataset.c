@@ -1,10 +1,9 @@
-/* Dataset folders: dataset.json and the list of cases. See dataset.h; dataset_check.c reads what is
- * inside the files. */
-#include "engine/volume/dataset.h"
+/* Dataset folders: dataset.json. See dataset.h; dataset_cases.c lists the cases, dataset_check.c
+ * reads what is inside the files. */
 #include "engine/base/file.h"
+#include "engine/volume/dataset_cases.h"
 #include "engine/volume/format.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,8 +55,8 @@ static const char *json_kind(const json_t *value)
     return value ? names[json_typeof(value)] : "nothing";
 }
 
-static rvx_status mistyped(const char *path, const char *key, const char *expected,
-                           const json_t *found, rvx_error *error)
+rvx_status rvx__dataset_mistyped(const char *path, const char *key, const char *expected,
+                                 const json_t *found, rvx_error *error)
 {
     return rvx__fail(error, RVX_ERROR_FORMAT, "%s: %s: expected %s, found %s", path, key, expected,
                      json_kind(found));
@@ -70,8 +69,8 @@ static rvx_status channels_parse(rvx_dataset *d, const json_t *root, const char 
     const json_t *channels = json_object_get(root, "channel_names");
     char key[32];
     if (!json_is_object(channels))
-        return mistyped(path, "channel_names", "an object such as {\"0\": \"US\"}", channels,
-                        error);
+        return rvx__dataset_mistyped(path, "channel_names", "an object such as {\"0\": \"US\"}",
+                                     channels, error);
     size_t count = json_object_size(channels);
     if (count < 1 || count > CHANNEL_MAX)
         return rvx__fail(error, RVX_ERROR_FORMAT, "%s: channel_names: expected 1..%d, found %zu",
@@ -138,8 +137,8 @@ static rvx_status labels_parse(rvx_dataset *d, json_t *root, const char *path, r
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
                          "%s: regions_class_order: region-based training is not supported", path);
     if (!json_is_object(labels))
-        return mistyped(path, "labels", "an object such as {\"background\": 0, \"gland\": 1}",
-                        labels, error);
+        return rvx__dataset_mistyped(
+            path, "labels", "an object such as {\"background\": 0, \"gland\": 1}", labels, error);
     size_t count = json_object_size(labels);
     if (count < 2 || count > CLASS_MAX)
         return rvx__fail(error, RVX_ERROR_FORMAT, "%s: labels: expected 2..%d, found %zu", path,
@@ -176,14 +175,16 @@ static rvx_status ending_parse(rvx_dataset *d, const json_t *root, const char *p
     const json_t *ending = json_object_get(root, "file_ending");
     const json_t *name = json_object_get(root, "name");
     if (!json_is_string(ending))
-        return mistyped(path, "file_ending", "a string such as \".nii.gz\"", ending, error);
+        return rvx__dataset_mistyped(path, "file_ending", "a string such as \".nii.gz\"", ending,
+                                     error);
     if (name && !json_is_string(name))
-        return mistyped(path, "name", "a string", name, error);
+        return rvx__dataset_mistyped(path, "name", "a string", name, error);
     const char *text = json_string_value(ending);
     if (!rvx__format_find(text))
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
-                         "%s: file_ending: \"%s\" is no supported format; expected %s", path, text,
-                         RVX_VOLUME_SUFFIXES);
+                         "%s: file_ending: \"%s\" is no supported format; expected %s, of labels "
+                         "and predictions (images in DICOM are found beside)",
+                         path, text, RVX_VOLUME_SUFFIXES);
     d->file_ending = strdup(text);
     d->name = strdup(name ? json_string_value(name) : rvx__path_name(d->path));
     return d->file_ending && d->name ? RVX_OK : no_memory(path, error);
@@ -208,197 +209,10 @@ static rvx_status json_read(json_t **root, const char *path, rvx_error *error)
     return RVX_OK;
 }
 
-/* ---- Cases ------------------------------------------------------------------------------------
- */
-
-static int case_compare(const void *a, const void *b)
-{
-    return strcmp(((const rvx_dataset_case *)a)->identifier,
-                  ((const rvx_dataset_case *)b)->identifier);
-}
-
-/* PATH/folder/identifier[_0000]ending; channel < 0: no number. */
-static char *case_path(const rvx_dataset *d, const char *folder, const char *identifier,
-                       int channel)
-{
-    char number[16] = "", *path = NULL;
-    if (channel >= 0)
-        snprintf(number, sizeof number, "_%04d", channel);
-    if (asprintf(&path, "%s/%s/%s%s%s", d->path, folder, identifier, number, d->file_ending) < 0)
-        return NULL;
-    return path;
-}
-
-static rvx_status case_fill(rvx_dataset_case *one, const rvx_dataset *d, const char *images,
-                            const char *labels, const char *identifier, rvx_error *error)
-{
-    one->identifier = strdup(identifier);
-    one->images = calloc((size_t)d->channel_count, sizeof *one->images);
-    bool made = one->identifier && one->images;
-    for (int c = 0; made && c < d->channel_count; c++)
-        made = (one->images[c] = case_path(d, images, identifier, c)) != NULL;
-    if (made && labels)
-        made = (one->labels = case_path(d, labels, identifier, -1)) != NULL;
-    return made ? RVX_OK : no_memory(d->path, error);
-}
-
-/* Cuts "CASE_0003.nii.gz" to "CASE"; the channel number must be one of dataset.json's. */
-static rvx_status image_name_parse(char *name, const rvx_dataset *d, const char *folder,
-                                   rvx_error *error)
-{
-    size_t ending = strlen(d->file_ending), length = strlen(name);
-    const char *digits = length > ending + 5 ? name + length - ending - 4 : NULL;
-    int channel = 0;
-    for (int i = 0; digits && i < 4; i++) {
-        if (digits[i] < '0' || digits[i] > '9')
-            digits = NULL;
-        else
-            channel = channel * 10 + digits[i] - '0';
-    }
-    if (!digits || digits[-1] != '_')
-        return rvx__fail(error, RVX_ERROR_FORMAT,
-                         "%s/%s/%s: expected a name such as CASE_0000%s (four digits: the channel)",
-                         d->path, folder, name, d->file_ending);
-    if (channel >= d->channel_count)
-        return rvx__fail(error, RVX_ERROR_FORMAT,
-                         "%s/%s/%s: is channel %d, dataset.json names %d channels", d->path, folder,
-                         name, channel, d->channel_count);
-    name[length - ending - 5] = 0;
-    return RVX_OK;
-}
-
-static int name_compare(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* All identifiers that have a file in the images or the labels folder. */
-static rvx_status folder_list(rvx_dataset_case **cases, int64_t *count, const rvx_dataset *d,
-                              const char *images, const char *labels, rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    char path[RVX_PATH_BYTES];
-    rvx_names names[2] = {{0}};
-    char **all = NULL;
-    RVX_TRY(rvx__path_join(path, d->path, images, error));
-    RVX_TRY(rvx__directory_list(&names[0], path, d->file_ending, error));
-    for (int64_t i = 0; i < names[0].count; i++)
-        RVX_TRY(image_name_parse(names[0].names[i], d, images, error));
-    if (labels) {
-        RVX_TRY(rvx__path_join(path, d->path, labels, error));
-        RVX_TRY(rvx__directory_list(&names[1], path, d->file_ending, error));
-        for (int64_t i = 0; i < names[1].count; i++)
-            names[1].names[i][strlen(names[1].names[i]) - strlen(d->file_ending)] = 0;
-    }
-    const int64_t total = names[0].count + names[1].count;
-    all = calloc((size_t)total + 1, sizeof *all);
-    *cases = calloc((size_t)total + 1, sizeof **cases);
-    if (!all || !*cases) {
-        status = no_memory(d->path, error);
-        goto cleanup;
-    }
-    for (int64_t i = 0; i < total; i++)
-        all[i] = i < names[0].count ? names[0].names[i] : names[1].names[i - names[0].count];
-    qsort(all, (size_t)total, sizeof *all, name_compare);
-    for (int64_t i = 0; i < total; i++)
-        if (i == 0 || strcmp(all[i], all[i - 1]) != 0)
-            RVX_TRY(case_fill(&(*cases)[(*count)++], d, images, labels, all[i], error));
-cleanup:
-    free(all);
-    rvx__names_free(&names[0]);
-    rvx__names_free(&names[1]);
-    return status;
-}
-
-static char *path_under(const rvx_dataset *d, const json_t *name, rvx_error *error)
-{
-    char path[RVX_PATH_BYTES];
-    if (!json_is_string(name) ||
-        rvx__path_join(path, d->path, json_string_value(name), error) != RVX_OK)
-        return NULL;
-    return strdup(path);
-}
-
-/* "dataset": {"case": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}. */
-static rvx_status listed_cases(rvx_dataset *d, json_t *listed, const char *path, rvx_error *error)
-{
-    const char *identifier;
-    json_t *entry;
-    if (!json_is_object(listed))
-        return mistyped(path, "dataset", "an object of cases", listed, error);
-    d->cases = calloc(json_object_size(listed) + 1, sizeof *d->cases);
-    if (!d->cases)
-        return no_memory(path, error);
-    json_object_foreach(listed, identifier, entry)
-    {
-        const json_t *images = json_object_get(entry, "images");
-        rvx_dataset_case *one = &d->cases[d->case_count++];
-        one->identifier = strdup(identifier);
-        one->images = calloc((size_t)d->channel_count, sizeof *one->images);
-        if (!one->identifier || !one->images)
-            return no_memory(path, error);
-        bool complete = json_array_size(images) == (size_t)d->channel_count;
-        for (int c = 0; complete && c < d->channel_count; c++)
-            complete =
-                (one->images[c] = path_under(d, json_array_get(images, (size_t)c), error)) != NULL;
-        one->labels = path_under(d, json_object_get(entry, "label"), error);
-        if (!complete || !one->labels)
-            return rvx__fail(error, RVX_ERROR_FORMAT,
-                             "%s: dataset: \"%s\": expected \"images\", a list of %d paths, and "
-                             "\"label\", a path",
-                             path, identifier, d->channel_count);
-    }
-    qsort(d->cases, (size_t)d->case_count, sizeof *d->cases, case_compare);
-    return RVX_OK;
-}
-
-/* Names every file that is listed and not there, as far as the message holds. */
-static rvx_status files_check(const rvx_dataset *d, const rvx_dataset_case *cases, int64_t count,
-                              rvx_error *error)
-{
-    char list[sizeof error->message] = "";
-    size_t used = 0;
-    int64_t missing = 0, named = 0;
-    for (int64_t i = 0; i < count; i++)
-        for (int c = 0; c <= d->channel_count; c++) {
-            const char *path = c < d->channel_count ? cases[i].images[c] : cases[i].labels;
-            if (!path || rvx__path_is_file(path))
-                continue;
-            missing++;
-            const char *shown = path + strlen(d->path) + 1;
-            if (strncmp(path, d->path, strlen(d->path)) != 0)
-                shown = path;
-            if (used + strlen(shown) + 300 < sizeof list) {
-                used += (size_t)snprintf(list + used, sizeof list - used, " %s", shown);
-                named++;
-            }
-        }
-    if (!missing)
-        return RVX_OK;
-    return rvx__fail(error, RVX_ERROR_IO, "%.200s: %lld file%s missing:%s%s", d->path,
-                     (long long)missing, missing == 1 ? "" : "s", list,
-                     named < missing ? " ..." : "");
-}
-
-static rvx_status training_check(const rvx_dataset *d, const json_t *root, const char *path,
-                                 rvx_error *error)
-{
-    const json_t *number = json_object_get(root, "numTraining");
-    if (!json_is_integer(number))
-        return mistyped(path, "numTraining", "an integer", number, error);
-    if (d->case_count == 0)
-        return rvx__fail(error, RVX_ERROR_FORMAT, "%s: imagesTr holds no *_0000%s", d->path,
-                         d->file_ending);
-    if (json_integer_value(number) != d->case_count)
-        return rvx__fail(error, RVX_ERROR_FORMAT, "%s: numTraining is %lld, found %lld cases", path,
-                         (long long)json_integer_value(number), (long long)d->case_count);
-    return RVX_OK;
-}
-
 rvx_status rvx__dataset_open(rvx_dataset **dataset, const char *path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
-    char json_path[RVX_PATH_BYTES], tests[RVX_PATH_BYTES];
+    char json_path[RVX_PATH_BYTES];
     json_t *root = NULL;
     *dataset = NULL;
     rvx_dataset *d = calloc(1, sizeof *d);
@@ -416,18 +230,7 @@ rvx_status rvx__dataset_open(rvx_dataset **dataset, const char *path, rvx_error 
     RVX_TRY(channels_parse(d, root, json_path, error));
     RVX_TRY(labels_parse(d, root, json_path, error));
     RVX_TRY(ending_parse(d, root, json_path, error));
-    json_t *listed = json_object_get(root, "dataset");
-    if (listed)
-        RVX_TRY(listed_cases(d, listed, json_path, error));
-    else
-        RVX_TRY(folder_list(&d->cases, &d->case_count, d, "imagesTr", "labelsTr", error));
-    RVX_TRY(files_check(d, d->cases, d->case_count, error));
-    RVX_TRY(training_check(d, root, json_path, error));
-    RVX_TRY(rvx__path_join(tests, d->path, "imagesTs", error));
-    if (rvx__path_is_directory(tests)) {
-        RVX_TRY(folder_list(&d->tests, &d->test_count, d, "imagesTs", NULL, error));
-        RVX_TRY(files_check(d, d->tests, d->test_count, error));
-    }
+    RVX_TRY(rvx__dataset_cases_list(d, root, json_path, error));
     *dataset = d;
     d = NULL;
 cleanup:

@@ -1,13 +1,14 @@
 /* nnU-Net raw datasets: a folder with dataset.json, imagesTr/CASE_0000.nii.gz (one file a channel),
- * labelsTr/CASE.nii.gz and, optionally, imagesTs. Owns: the list of cases and the meaning of label
+ * labelsTr/CASE.nii.gz and, optionally, imagesTs. An image may be DICOM instead: a folder CASE_0000
+ * with one series, or a file CASE_0000.dcm. Owns: the list of cases and the meaning of label
  * values. Invariant: an open dataset has every file that it lists; what is inside them is checked
  * by rvx__dataset_check or when a case is loaded.
  *
  * dataset.json: `channel_names` ("0", "1", ... -> name), `labels` (name -> integer, background 0,
  * consecutive, at most 256; the name `ignore` marks the highest value as taking no part),
- * `numTraining`, `file_ending`; optional `name` and `dataset` (case -> {images, label}, paths from
- * the folder). Regions (lists of integers) are refused as unsupported. Other keys are not looked
- * at.
+ * `numTraining`, `file_ending` (of labels, and of images that are not DICOM); optional `name` and
+ * `dataset` (case -> {images, label}, paths from the folder). Regions (lists of integers) are
+ * refused as unsupported. Other keys are not looked at.
  */
 #ifndef RVX_DATASET_H
 #define RVX_DATASET_H
@@ -20,7 +21,7 @@
 
 typedef struct rvx_dataset_case {
     char *identifier;
-    char **images; /* channel_count paths */
+    char **images; /* channel_count paths, of files or of folders with a DICOM series */
     char *labels;  /* NULL in imagesTs */
 } rvx_dataset_case;
 

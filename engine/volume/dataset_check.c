@@ -37,9 +37,15 @@ rvx_status rvx__case_files_open_repair(rvx_volume_reader **channels, rvx_volume_
         double edge = first->spacing[0];
         for (int axis = 1; axis < 3; axis++)
             edge = first->spacing[axis] < edge ? first->spacing[axis] : edge;
-        RVX_TRY(rvx__geometry_same(first, image_paths[0],
-                                   &rvx__volume_reader_info(*reader)->geometry, path,
-                                   RVX_GRID_TOLERANCE * edge, error));
+        rvx_error why = {0};
+        status =
+            rvx__geometry_same(first, image_paths[0], &rvx__volume_reader_info(*reader)->geometry,
+                               path, RVX_GRID_TOLERANCE * edge, &why);
+        if (status != RVX_OK)
+            RVX_TRY(rvx__fail(error, status, "%s%s", why.message,
+                              reader == labels ? "; `revoxel convert LABELS OUT --like IMAGE "
+                                                 "--labels` puts labels onto the image's grid"
+                                               : ""));
     }
 cleanup:
     if (status != RVX_OK) {

@@ -151,7 +151,7 @@ static bool is_inner_folder(const char *path)
 }
 
 /* True where a file of the folder is one of DICOM; below it too where it holds no volumes of other
- * formats. `entries` are counted against ENTRIES_MAX. */
+ * formats and is no dataset. `entries` are counted against ENTRIES_MAX. */
 static bool folder_has(const char *folder, int depth, int64_t *entries)
 {
     rvx_names names = {0};
@@ -166,7 +166,8 @@ static bool folder_has(const char *folder, int depth, int64_t *entries)
             ++*entries;
             if (pass == 0) {
                 found = rvx__dicom_file(path);
-                other |= rvx__volume_suffix(names.names[i]) != NULL && rvx__path_is_file(path);
+                other |= (rvx__volume_suffix(names.names[i]) && rvx__path_is_file(path)) ||
+                         strcmp(names.names[i], "dataset.json") == 0;
             } else if (is_inner_folder(path)) {
                 found = folder_has(path, depth + 1, entries);
             }

@@ -231,7 +231,21 @@ def several_volumes():
             ok(True, f"highdicom refuses {change.__name__} too")
 
 
-for test in (made, variants, converted_by_highdicom, ultrasound, several_volumes):
+def labels_of_a_converter():
+    """A label map drawn on dcm2niix's file of a series, put onto the series' own grid: docs/formats.md."""
+    v = rng.integers(0, 3, (6, 7, 5)).astype("i2")
+    shutil.rmtree(path("series"), ignore_errors=True)
+    make.series(path("series"), v, kind=make.MR)
+    subprocess.run([dcm2niix.bin, "-b", "n", "-z", "n", "-f", "drawn", "-o", path(), path("series")], check=True,
+                   stdout=subprocess.DEVNULL)
+    drawn = nibabel.load(path("drawn.nii"))
+    ok(not np.array_equal(np.asarray(drawn.dataobj).T, v), "dcm2niix stores rows the other way round")
+    result = run("convert", path("drawn.nii"), path("on_grid.nrrd"), "--like", path("series"), "--labels")
+    ok(result.returncode == 0 and np.array_equal(nrrd.read(path("on_grid.nrrd"))[0].T, v),
+       "its labels are put onto the series' grid", result.stderr)
+
+
+for test in (labels_of_a_converter, made, variants, converted_by_highdicom, ultrasound, several_volumes):
     test()
 shutil.rmtree(folder, ignore_errors=True)
 done()

@@ -33,11 +33,11 @@ typedef struct rvx_predict_options {
     double fill_holes_mm3;      /* also fill holes up to this, in every class; 0: none */
 } rvx_predict_options;
 
-/* Segments images (files, CASE_0000.nii.gz with its other channels beside it, or folders of such)
- * into out/CASE.nii.gz on exactly the input's grid. `run`: a run folder, a
- * model file, or the folder of a cross-validation, whose folds then vote as with `also`. Several
- * networks work one after the other: memory is that of one, and 4 bytes a voxel and class are
- * needed on disk in `out` while they do. */
+/* Segments images (files, CASE_0000.nii.gz with its other channels beside it, DICOM series, files
+ * and folders, or folders of such: docs/formats.md) into out/CASE.nii.gz on exactly the input's
+ * grid. `run`: a run folder, a model file, or the folder of a cross-validation, whose folds then
+ * vote as with `also`. Several networks work one after the other: memory is that of one, and 4
+ * bytes a voxel and class are needed on disk in `out` while they do. */
 RVX_API rvx_status rvx_predict(const char *run, const char *const *images, int64_t image_count,
                                const char *out, const rvx_predict_options *options,
                                rvx_error *error);
