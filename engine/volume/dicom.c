@@ -99,6 +99,11 @@ static rvx_status dicom_parse(rvx_volume_info *info, rvx__layout *layout, rvx__s
     (void)head;
     (void)count;
     RVX_TRY(rvx__dicom_files_open(&files, path, error));
+    if (files.images[0].segmentation[0]) {
+        status =
+            rvx__dicom_segmentation_make(&layout->decoder, info, &layout->segments, &files, error);
+        goto cleanup;
+    }
     RVX_TRY(sources_make(&sources, &source_count, &files, layout->repairs, error));
     const rvx__dicom_question question = {.path = path,
                                           .tilt = files.images[0].tilt,

@@ -34,6 +34,11 @@ rvx_status rvx__dicom_series_check(const rvx__dicom_files *files, const char *pa
 rvx_status rvx__dicom_decoder_make(rvx__decoder **decoder, rvx_volume_info *info,
                                    rvx__dicom_files *files, rvx__dicom_source **sources,
                                    rvx__dicom_stack *stack, rvx_error *error);
+/* Labels of a segmentation, the one file of `files`, slice by slice. Takes the files over in every
+ * case and leaves them zeroed; sets `info` and adds to `segments`, which the caller frees. */
+rvx_status rvx__dicom_segmentation_make(rvx__decoder **decoder, rvx_volume_info *info,
+                                        rvx_segments *segments, rvx__dicom_files *files,
+                                        rvx_error *error);
 /* True where two frames hold the same values. */
 rvx_status rvx__dicom_frames_same(bool *same, const rvx__dicom_files *files,
                                   const rvx__dicom_source *a, const rvx__dicom_source *b,

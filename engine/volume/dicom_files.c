@@ -46,6 +46,8 @@ static rvx_status library_open(const rvx_dicom **library, const char *path, rvx_
 /* What cannot become a volume of one number a voxel is refused by its field. */
 static rvx_status image_check(const rvx_dicom_image *image, const char *path, rvx_error *error)
 {
+    if (image->segmentation[0]) /* dicom_segmentation.c looks at it */
+        return RVX_OK;
     if (image->samples != 1 || (strcmp(image->photometric, "MONOCHROME1") != 0 &&
                                 strcmp(image->photometric, "MONOCHROME2") != 0))
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
@@ -275,7 +277,8 @@ rvx_status rvx__dicom_files_open(rvx__dicom_files *files, const char *path, rvx_
     RVX_TRY(rvx__dicom_series_check(files, path, error));
     for (int64_t i = 0; i < files->count; i++) {
         RVX_TRY(image_check(&files->images[i], files->paths[i], error));
-        if (files->count > 1 && files->images[i].frame_count > 1)
+        if (files->count > 1 &&
+            (files->images[i].frame_count > 1 || files->images[i].segmentation[0]))
             RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT,
                               "%s: %s has %lld frames and %lld files stand beside it: name the one "
                               "file that is meant",

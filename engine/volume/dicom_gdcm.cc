@@ -137,9 +137,11 @@ void measures_read(rvx_dicom_frame *f, const DataSet &set)
         f->spacing[1] = pair[0];
         f->has_spacing = true;
     }
-    if (decimals_of(&length, 1, set, Tag(0x0018, 0x0088)) ||
-        decimals_of(&length, 1, set, Tag(0x0018, 0x0050)))
+    const bool step = decimals_of(&length, 1, set, Tag(0x0018, 0x0088));
+    if (step || decimals_of(&length, 1, set, Tag(0x0018, 0x0050))) {
         f->thickness = std::fabs(length);
+        f->has_step = step;
+    }
 }
 
 void place_read(rvx_dicom_frame *f, const DataSet &set)
@@ -173,6 +175,8 @@ void groups_read(rvx_dicom_frame *f, const DataSet &item)
         f->has_direction |= doubles_of(f->direction[0], 6, *turn, Tag(0x0020, 0x9302));
     if (const DataSet *values = item_of(keep, item, Tag(0x0028, 0x9145)))
         values_read(f, *values);
+    if (const DataSet *segment = item_of(keep, item, Tag(0x0062, 0x000a)))
+        f->segment = short_of(*segment, Tag(0x0062, 0x000b), 0);
 }
 
 rvx_status frames_read(rvx_dicom_image *image, const DataSet &set, int64_t file_bytes,
@@ -214,6 +218,44 @@ rvx_status frames_read(rvx_dicom_image *image, const DataSet &set, int64_t file_
     return RVX_OK;
 }
 
+/* ---- Segmentations ----------------------------------------------------------------------------
+ */
+
+rvx_status segments_read(rvx_dicom_image *image, const DataSet &set, const char *path,
+                         rvx_error *error)
+{
+    auto items = sequence_of(set, Tag(0x0062, 0x0002));
+    const int64_t count = items ? (int64_t)items->GetNumberOfItems() : 0;
+    if (count < 1 || count > RVX_DICOM_SEGMENTS_MAX)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: SegmentSequence: expected 1 to %d segments, found %lld", path,
+                         (int)RVX_DICOM_SEGMENTS_MAX, (long long)count);
+    image->segments = (rvx_dicom_segment *)std::calloc((size_t)count, sizeof *image->segments);
+    if (!image->segments)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for %lld segments", path,
+                         (long long)count);
+    image->segment_count = count;
+    for (int64_t i = 0; i < count; i++) {
+        const DataSet &item = items->GetItem((size_t)i + 1).GetNestedDataSet();
+        rvx_dicom_segment *one = &image->segments[i];
+        const gdcm::ByteValue *color = bytes_of(item, Tag(0x0062, 0x000d));
+        uint16_t lab[3];
+        one->number = short_of(item, Tag(0x0062, 0x0004), 0);
+        word_put(one->name, text_of(item, Tag(0x0062, 0x0005)));
+        one->has_color = color && color->GetLength() == sizeof lab;
+        if (one->has_color)
+            std::memcpy(lab, color->GetPointer(), sizeof lab);
+        for (int k = 0; k < 3 && one->has_color; k++)
+            one->color[k] = lab[k];
+    }
+    image->single_bits = image->bits_allocated == 1;
+    if (image->single_bits) {
+        image->bits_allocated = image->bits_stored = 8;
+        image->high_bit = 7;
+    }
+    return RVX_OK;
+}
+
 /* ---- The table --------------------------------------------------------------------------------
  */
 
@@ -238,8 +280,8 @@ bool is_packed(const gdcm::Reader &reader)
 rvx_status length_check(const rvx_dicom_image *image, const HeaderReader &reader,
                         int64_t file_bytes, const char *path, rvx_error *error)
 {
-    const int64_t slice = image->rows * image->columns * (image->bits_allocated / 8);
-    const int64_t expected = slice * image->frame_count;
+    const int64_t bits = image->single_bits ? 1 : image->bits_allocated / 8 * 8;
+    const int64_t expected = (image->rows * image->columns * image->frame_count * bits + 7) / 8;
     const int64_t at = reader.position(), left = at < 0 ? 0 : file_bytes - at;
     if (is_packed(reader) || expected <= left)
         return RVX_OK;
@@ -280,7 +322,10 @@ rvx_status header_read(rvx_dicom_image *image, const char *path, rvx_error *erro
         set.FindDataElement(Tag(0x5200, 0x9230)) || integer_of(set, Tag(0x0028, 0x0008), 1) != 1;
     image->volume_frame = std::strcmp(image->kind, ENHANCED_US_VOLUME) == 0;
     decimals_of(&image->tilt, 1, set, Tag(0x0018, 0x1120));
+    word_put(image->segmentation, text_of(set, Tag(0x0062, 0x0001)));
     rvx_status status = frames_read(image, set, file_bytes, path, error);
+    if (status == RVX_OK && image->segmentation[0])
+        status = segments_read(image, set, path, error);
     if (status == RVX_OK)
         status = length_check(image, reader, file_bytes, path, error);
     return status;
@@ -291,7 +336,9 @@ rvx_status header_read(rvx_dicom_image *image, const char *path, rvx_error *erro
 void rvx__gdcm_image_free(rvx_dicom_image *image)
 {
     std::free(image->frames);
+    std::free(image->segments);
     image->frames = nullptr;
+    image->segments = nullptr;
 }
 
 rvx_status rvx__gdcm_image_read(rvx_dicom_image *image, const char *path, rvx_error *error)
@@ -305,25 +352,64 @@ rvx_status rvx__gdcm_image_read(rvx_dicom_image *image, const char *path, rvx_er
     } catch (const std::exception &e) {
         status = rvx__fail(error, RVX_ERROR_FORMAT, "%s: GDCM: %.200s", path, e.what());
     }
-    if (status != RVX_OK)
+    if (status != RVX_OK) {
         rvx__gdcm_image_free(image);
+        std::memset(image, 0, sizeof *image); /* no list follows the answer */
+    }
     return status;
 }
 
 struct rvx_dicom_pixels {
     std::string path;
     gdcm::ImageRegionReader reader;
-    rvx_dicom_image image; /* without its frames */
+    gdcm::Reader whole;    /* of segmentations */
+    rvx_dicom_image image; /* without its frames and segments */
     size_t frame_bytes;
 };
 
 namespace
 {
 
+/* Segmentations, which GDCM's image reader does not know all of: their voxels as they are stored.
+ * Frames follow each other without a gap; of single bits the first is the lowest of its byte. */
+rvx_status stored_start(rvx_dicom_pixels *p, rvx_error *error)
+{
+    const char *path = p->path.c_str();
+    p->whole.SetFileName(path);
+    if (!p->whole.Read())
+        return rvx__fail(error, RVX_ERROR_FORMAT, "%s: GDCM cannot read it as DICOM", path);
+    const gdcm::ByteValue *stored = bytes_of(p->whole.GetFile().GetDataSet(), PIXEL_DATA);
+    const uint64_t count = (uint64_t)p->frame_bytes * (uint64_t)p->image.frame_count;
+    const uint64_t bytes = p->image.single_bits ? (count + 7) / 8 : count;
+    const gdcm::TransferSyntax &syntax = p->whole.GetFile().GetHeader().GetDataSetTransferSyntax();
+    if (!stored || syntax.GetSwapCode() == gdcm::SwapCode::BigEndian)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: PixelData: a segmentation that is packed, or big endian, is not read",
+                         path);
+    if ((uint64_t)stored->GetLength() < bytes)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: truncated: PixelData: expected %lld bytes, found %lld", path,
+                         (long long)bytes, (long long)stored->GetLength());
+    return RVX_OK;
+}
+
+void stored_read(const rvx_dicom_pixels *p, uint8_t *out, int64_t frame)
+{
+    const gdcm::ByteValue *value = bytes_of(p->whole.GetFile().GetDataSet(), PIXEL_DATA);
+    const uint8_t *stored = (const uint8_t *)value->GetPointer();
+    const uint64_t first = (uint64_t)p->frame_bytes * (uint64_t)frame;
+    if (!p->image.single_bits)
+        std::memcpy(out, stored + first, p->frame_bytes);
+    for (uint64_t i = 0; i < p->frame_bytes && p->image.single_bits; i++)
+        out[i] = stored[(first + i) / 8] >> (first + i) % 8 & 1;
+}
+
 rvx_status pixels_start(rvx_dicom_pixels *p, rvx_error *error)
 {
     const rvx_dicom_image &image = p->image;
     const char *path = p->path.c_str();
+    if (image.segmentation[0])
+        return stored_start(p, error);
     p->reader.SetFileName(path);
     if (!p->reader.ReadInformation())
         return rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: GDCM cannot read its voxels", path);
@@ -355,6 +441,7 @@ rvx_status rvx__gdcm_pixels_open(rvx_dicom_pixels **pixels, const char *path,
         (*pixels)->path = path;
         (*pixels)->image = *image;
         (*pixels)->image.frames = nullptr;
+        (*pixels)->image.segments = nullptr;
         (*pixels)->frame_bytes =
             (size_t)(image->rows * image->columns * (image->bits_allocated / 8));
         status = pixels_start(*pixels, error);
@@ -373,6 +460,10 @@ rvx_status rvx__gdcm_pixels_open(rvx_dicom_pixels **pixels, const char *path,
 rvx_status rvx__gdcm_pixels_read(rvx_dicom_pixels *p, void *out, int64_t frame, rvx_error *error)
 {
     const char *path = p->path.c_str();
+    if (p->image.segmentation[0]) {
+        stored_read(p, (uint8_t *)out, frame);
+        return RVX_OK;
+    }
     try {
         gdcm::BoxRegion box;
         box.SetDomain(0, (unsigned)p->image.columns - 1, 0, (unsigned)p->image.rows - 1,

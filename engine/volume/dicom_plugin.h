@@ -16,9 +16,10 @@ extern "C" {
 #endif
 
 enum {
-    RVX_DICOM_INTERFACE = 1,
+    RVX_DICOM_INTERFACE = 2,
     RVX_DICOM_WORD_BYTES = 72, /* a UID has at most 64 */
-    RVX_DICOM_FRAMES_MAX = 1 << 20
+    RVX_DICOM_FRAMES_MAX = 1 << 20,
+    RVX_DICOM_SEGMENTS_MAX = 4096
 };
 
 /* One frame. Numbers are finite where they are there. */
@@ -28,9 +29,19 @@ typedef struct rvx_dicom_frame {
     double direction[2][3];  /* of growing x (along a row), of growing y */
     double spacing[2];       /* along x, along y */
     double thickness;        /* SpacingBetweenSlices, else SliceThickness; 0: neither */
+    bool has_step;           /* it is SpacingBetweenSlices */
     double slope, intercept; /* 1 and 0 where the file gives none */
     int64_t number;          /* InstanceNumber, or of the frame in its file */
+    int64_t segment;         /* ReferencedSegmentNumber; 0: none */
 } rvx_dicom_frame;
+
+/* Of a Segmentation. */
+typedef struct rvx_dicom_segment {
+    int64_t number;
+    char name[RVX_DICOM_WORD_BYTES];
+    bool has_color;
+    int64_t color[3]; /* RecommendedDisplayCIELabValue, 0 .. 65535 each */
+} rvx_dicom_segment;
 
 typedef struct rvx_dicom_image {
     char series[RVX_DICOM_WORD_BYTES], instance[RVX_DICOM_WORD_BYTES]; /* UIDs */
@@ -47,6 +58,11 @@ typedef struct rvx_dicom_image {
     double tilt;       /* GantryDetectorTilt in degrees; 0: none */
     int64_t frame_count;
     rvx_dicom_frame *frames;
+    char segmentation[RVX_DICOM_WORD_BYTES]; /* SegmentationType; "": an image */
+    bool single_bits; /* stored in one bit, read as bytes of 0 and 1: BitsAllocated is said to be 8
+                       */
+    int64_t segment_count;
+    rvx_dicom_segment *segments;
 } rvx_dicom_image;
 
 /* A process of the library's own, in which files are read: GDCM ends its process by an assertion

@@ -32,7 +32,7 @@ struct Request {
 struct Answer {
     rvx_status status;
     rvx_error error;
-    rvx_dicom_image image; /* its frames follow, or the frame's voxels */
+    rvx_dicom_image image; /* its frames and segments follow, or the frame's voxels */
 };
 
 /* False where the other end is gone, or does not answer in time. */
@@ -90,7 +90,9 @@ bool header_answer(Server *s, const Request &request)
     answer.status = rvx__gdcm_image_read(&answer.image, request.path, &answer.error);
     const bool sent = give(s->socket, &answer, sizeof answer) &&
                       give(s->socket, answer.image.frames,
-                           (size_t)answer.image.frame_count * sizeof *answer.image.frames);
+                           (size_t)answer.image.frame_count * sizeof *answer.image.frames) &&
+                      give(s->socket, answer.image.segments,
+                           (size_t)answer.image.segment_count * sizeof *answer.image.segments);
     rvx__gdcm_image_free(&answer.image);
     return sent;
 }
@@ -237,6 +239,25 @@ rvx_status request_set(rvx_dicom_session *s, const char *path, rvx_error *error)
     return RVX_OK;
 }
 
+/* A list that follows an answer; NULL where it is empty. */
+template <typename Entry>
+rvx_status list_receive(rvx_dicom_session *s, Entry **list, int64_t count, const char *path,
+                        rvx_error *error)
+{
+    *list = nullptr;
+    if (!count)
+        return RVX_OK;
+    *list = (Entry *)std::calloc((size_t)count, sizeof **list);
+    if (*list && receive(s->socket, *list, (size_t)count * sizeof **list, ANSWER_SECONDS))
+        return RVX_OK;
+    char how[96] = "";
+    process_end(s, how, sizeof how);
+    std::free(*list);
+    *list = nullptr;
+    return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for a list of %lld", path,
+                     (long long)count);
+}
+
 rvx_status image_read(rvx_dicom_session *s, rvx_dicom_image *image, const char *path,
                       rvx_error *error)
 {
@@ -246,22 +267,15 @@ rvx_status image_read(rvx_dicom_session *s, rvx_dicom_image *image, const char *
         status = ask(s, nullptr, 0, error);
     if (status != RVX_OK)
         return status;
-    const int64_t count = s->answer.image.frame_count;
-    rvx_dicom_frame *frames = nullptr;
-    if (count) {
-        frames = (rvx_dicom_frame *)std::calloc((size_t)count, sizeof *frames);
-        if (!frames ||
-            !receive(s->socket, frames, (size_t)count * sizeof *frames, ANSWER_SECONDS)) {
-            char how[96] = "";
-            process_end(s, how, sizeof how);
-            std::free(frames);
-            return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for %lld frames", path,
-                             (long long)count);
-        }
-    }
     *image = s->answer.image;
-    image->frames = frames;
-    return RVX_OK;
+    image->frames = nullptr;
+    image->segments = nullptr;
+    status = list_receive(s, &image->frames, image->frame_count, path, error);
+    if (status == RVX_OK)
+        status = list_receive(s, &image->segments, image->segment_count, path, error);
+    if (status != RVX_OK)
+        rvx__gdcm_image_free(image);
+    return status;
 }
 
 rvx_status frame_read(rvx_dicom_session *s, void *out, const char *path,
@@ -273,6 +287,7 @@ rvx_status frame_read(rvx_dicom_session *s, void *out, const char *path,
     s->request.voxels = true;
     s->request.image = *image;
     s->request.image.frames = nullptr;
+    s->request.image.segments = nullptr;
     s->request.frame = frame;
     return ask(s, out, frame_bytes(image), error);
 }

@@ -326,7 +326,8 @@ static rvx_status shifts_find(work *w, rvx_error *error)
                   "%s: ImagePositionPatient: the stack leans by %.4g degrees against its slices, "
                   "up to %.4g mm (gantry tilt; %s): the grid is sheared",
                   w->q->path, angle, worst_mm, said);
-        rvx__repair_advise(error, "moves every slice in its plane by linear interpolation");
+        if (w->q->same) /* labels are not interpolated */
+            rvx__repair_advise(error, "moves every slice in its plane by linear interpolation");
         return RVX_ERROR_UNSUPPORTED;
     }
     w->out->resampled = true;
@@ -336,6 +337,17 @@ static rvx_status shifts_find(work *w, rvx_error *error)
                      "interpolation, edges repeated",
                      w->q->path, angle, said, worst_mm);
     return RVX_OK;
+}
+
+static void grid_set(work *w)
+{
+    w->out->geometry.size[0] = w->s[0].columns;
+    w->out->geometry.size[1] = w->s[0].rows;
+    for (int i = 0; i < 3; i++) {
+        w->out->geometry.origin[i] = w->s[0].at.position[i] + 0.0;
+        if (i < 2)
+            w->out->geometry.spacing[i] = w->s[0].at.spacing[i];
+    }
 }
 
 rvx_status rvx__dicom_stack_make(rvx__dicom_stack *stack, rvx__dicom_source *sources, int64_t count,
@@ -352,15 +364,82 @@ rvx_status rvx__dicom_stack_make(rvx__dicom_stack *stack, rvx__dicom_source *sou
     RVX_TRY(shifts_find(&w, error));
     RVX_TRY(spacing_find(&w, error));
     stack->source_count = w.count;
-    stack->geometry.size[0] = sources[0].columns;
-    stack->geometry.size[1] = sources[0].rows;
-    for (int i = 0; i < 3; i++) {
-        stack->geometry.origin[i] = sources[0].at.position[i] + 0.0;
-        if (i < 2)
-            stack->geometry.spacing[i] = sources[0].at.spacing[i];
-    }
+    grid_set(&w);
 cleanup:
     free(w.gaps);
+    return status;
+}
+
+/* ---- Slices of a segmentation -----------------------------------------------------------------
+ */
+
+/* SpacingBetweenSlices where the places lie on its multiples, else the least way between two. */
+static double sparse_step(work *w, rvx_error *error)
+{
+    const double given = w->s[0].at.thickness, extent = w->s[w->count - 1].along - w->s[0].along;
+    double least = extent;
+    for (int64_t i = 0; i + 1 < w->count; i++) {
+        const double gap = w->s[i + 1].along - w->s[i].along;
+        if (gap > SAME_PLACE_MM)
+            least = fmin(least, gap);
+    }
+    if (!(extent > SAME_PLACE_MM))
+        return one_slice(w, error) == RVX_OK ? w->out->geometry.spacing[2] : 0;
+    const double times = given > SAME_PLACE_MM ? rint(least / given) : 0;
+    if (w->s[0].at.has_step && times >= 1 && fabs(least / given - times) <= UNEVEN_MAX)
+        least = given;
+    return extent / fmax(rint(extent / least), 1);
+}
+
+static rvx_status places_find(work *w, int64_t **places, rvx_error *error)
+{
+    const double step = sparse_step(w, error);
+    const double extent = w->s[w->count - 1].along - w->s[0].along;
+    if (!(step > 0))
+        return RVX_ERROR_MEMORY;
+    if (!(extent / step < RVX_DICOM_FRAMES_MAX))
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: ImagePositionPatient: frames %.6g mm apart in slices of %.6g mm",
+                         w->q->path, extent, step);
+    const int64_t slices = (int64_t)rint(extent / step) + 1;
+    *places = calloc((size_t)slices + 1, sizeof **places);
+    if (!*places)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: no memory for %lld slices", w->q->path,
+                         (long long)slices);
+    for (int64_t i = 0, z = 0; i < w->count; i++) {
+        const double at = (w->s[i].along - w->s[0].along) / step;
+        if (fabs(at - rint(at)) > UNEVEN_MAX)
+            return rvx__fail(error, RVX_ERROR_FORMAT,
+                             "%s: ImagePositionPatient: slices are unevenly spaced: frame %lld is "
+                             "%.6g slices of %.6g mm from the first",
+                             w->q->path, (long long)w->s[i].frame + 1, at, step);
+        while (z < (int64_t)rint(at))
+            (*places)[++z] = i;
+    }
+    (*places)[slices] = w->count;
+    w->out->geometry.size[2] = slices;
+    w->out->geometry.spacing[2] = step;
+    return RVX_OK;
+}
+
+rvx_status rvx__dicom_stack_sparse(rvx__dicom_stack *stack, int64_t **places,
+                                   rvx__dicom_source *sources, int64_t count,
+                                   const rvx__dicom_question *question, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    const rvx__dicom_question strict = {.path = question->path, .tilt = question->tilt};
+    work w = {.q = &strict, .s = sources, .count = count, .out = stack};
+    memset(stack, 0, sizeof *stack);
+    *places = NULL;
+    for (int64_t i = 0; i < count; i++)
+        RVX_TRY(alike_check(&w, &sources[i], error));
+    RVX_TRY(axes_find(&w, error));
+    qsort(sources, (size_t)count, sizeof *sources, by_place);
+    RVX_TRY(shifts_find(&w, error));
+    RVX_TRY(places_find(&w, places, error));
+    stack->source_count = count;
+    grid_set(&w);
+cleanup:
     return status;
 }
 

@@ -49,6 +49,12 @@ typedef struct rvx__dicom_question {
  * rvx__dicom_stack_free, also after a failure. */
 rvx_status rvx__dicom_stack_make(rvx__dicom_stack *stack, rvx__dicom_source *sources, int64_t count,
                                  const rvx__dicom_question *question, rvx_error *error);
+/* The frames of a segmentation: several may lie in one place, and places without any are left out.
+ * Sorts `sources`; those of slice z are then places[z] .. places[z + 1] - 1. `places` is the
+ * caller's to free; only the stack's geometry and remark are set. Nothing is repaired. */
+rvx_status rvx__dicom_stack_sparse(rvx__dicom_stack *stack, int64_t **places,
+                                   rvx__dicom_source *sources, int64_t count,
+                                   const rvx__dicom_question *question, rvx_error *error);
 void rvx__dicom_stack_free(rvx__dicom_stack *stack); /* zeroed is legal */
 
 #endif

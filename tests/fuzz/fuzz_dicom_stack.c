@@ -63,6 +63,33 @@ static rvx__dicom_source source_make(const uint8_t *bytes, int64_t index)
     return s;
 }
 
+/* The same frames as those of a segmentation: every one has its slice. */
+static void sparse_check(const rvx__dicom_source *given, int64_t count)
+{
+    rvx__dicom_source sources[FRAMES_MAX];
+    rvx__dicom_stack stack;
+    rvx_error error = {0};
+    int64_t *places;
+    const rvx__dicom_question question = {.path = "fuzz"};
+    memcpy(sources, given, (size_t)count * sizeof *sources);
+    if (rvx__dicom_stack_sparse(&stack, &places, sources, count, &question, &error) == RVX_OK) {
+        const int64_t slices = stack.geometry.size[2];
+        if (rvx__geometry_check(&stack.geometry, "fuzz", &error) != RVX_OK || places[0] != 0 ||
+            places[slices] != count || places[1] < 1 || places[slices - 1] >= count)
+            abort();
+        for (int64_t z = 0; z < slices; z++)
+            for (int64_t i = places[z]; i < places[z + 1]; i++)
+                if (!(fabs(sources[i].along - sources[0].along -
+                           (double)z * stack.geometry.spacing[2]) <=
+                      0.051 * stack.geometry.spacing[2]))
+                    abort();
+    } else if (!error.message[0]) {
+        abort();
+    }
+    free(places);
+    rvx__dicom_stack_free(&stack);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     rvx__dicom_source sources[FRAMES_MAX];
@@ -77,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .path = "fuzz", .tilt = data[0], .repairs = data[0] & 1 ? &repairs : NULL, .same = same};
     for (int64_t i = 0; i < count; i++)
         sources[i] = source_make(data + 1 + i * FRAME_BYTES, i);
+    sparse_check(sources, count);
     if (rvx__dicom_stack_make(&stack, sources, count, &question, &error) == RVX_OK) {
         if (rvx__geometry_check(&stack.geometry, "fuzz", &error) != RVX_OK ||
             (stack.resampled && !repairs.count) || stack.source_count > count)
