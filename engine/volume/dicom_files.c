@@ -113,7 +113,7 @@ static rvx_status image_read(rvx__dicom_files *files, rvx_dicom_image *image, co
 static rvx_status file_add(rvx__dicom_files *files, const char *path, const char *series,
                            rvx_error *error)
 {
-    rvx_dicom_image image;
+    rvx_dicom_image image = {0};
     rvx_status status = image_read(files, &image, path, error);
     if (status != RVX_OK)
         return status;
