@@ -109,15 +109,22 @@ static rvx_status image_read(rvx__dicom_files *files, rvx_dicom_image *image, co
                                              : "");
 }
 
-/* Adds a file if it holds an image, of `series` where that is not NULL. */
-static rvx_status file_add(rvx__dicom_files *files, const char *path, const char *series,
+/* True where two images may be of one volume: of one series, and of one file's parts. */
+static bool belongs(const rvx_dicom_image *image, const rvx_dicom_image *to)
+{
+    return strcmp(image->series, to->series) == 0 &&
+           strcmp(image->concatenation, to->concatenation) == 0;
+}
+
+/* Adds a file if it holds an image, which belongs to `like` where that is not NULL. */
+static rvx_status file_add(rvx__dicom_files *files, const char *path, const rvx_dicom_image *like,
                            rvx_error *error)
 {
     rvx_dicom_image image = {0};
     rvx_status status = image_read(files, &image, path, error);
     if (status != RVX_OK)
         return status;
-    if (!image.frame_count || (series && strcmp(series, image.series) != 0)) {
+    if (!image.frame_count || (like && !belongs(&image, like))) {
         files->library->image_free(&image);
         return RVX_OK;
     }
@@ -185,8 +192,9 @@ bool rvx__dicom_folder(const char *path)
 }
 
 typedef struct walk {
-    rvx__dicom_files *files;   /* what was found */
-    const char *root, *series; /* NULL: all series */
+    rvx__dicom_files *files; /* what was found */
+    const char *root;
+    const rvx_dicom_image *like; /* what is looked for; NULL: all */
     bool deep;
     int64_t entries;
 } walk;
@@ -211,7 +219,7 @@ static rvx_status folder_add(walk *w, const char *folder, int depth, rvx_error *
             continue;
         RVX_TRY(head_of(&head, path, error));
         if (head != RVX__DICOM_NOT && head != RVX__DICOM_DIRECTORY)
-            RVX_TRY(file_add(w->files, path, w->series, error));
+            RVX_TRY(file_add(w->files, path, w->like, error));
     }
 cleanup:
     rvx__names_free(&names);
@@ -233,8 +241,8 @@ cleanup:
     return status;
 }
 
-/* What a file stands for: itself where it may have many frames, else its series beside it; all
- * below its folder where it is the DICOMDIR of a disk. */
+/* What a file stands for: itself, or all parts of it, where it may have many frames, else its
+ * series beside it; all below its folder where it is the DICOMDIR of a disk. */
 static rvx_status file_stands_for(rvx__dicom_files *files, const char *path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
@@ -248,10 +256,10 @@ static rvx_status file_stands_for(rvx__dicom_files *files, const char *path, rvx
     RVX_TRY(image_read(files, &image, path, error));
     if (!image.frame_count)
         RVX_TRY(rvx__fail(error, RVX_ERROR_UNSUPPORTED, "%s: a DICOM file without an image", path));
-    if (image.many_frames || !image.series[0]) {
+    if ((image.many_frames && !image.concatenation[0]) || !image.series[0]) {
         RVX_TRY(file_add(files, path, NULL, error));
     } else {
-        walk w = {.files = files, .root = folder, .series = image.series};
+        walk w = {.files = files, .root = folder, .like = &image};
         RVX_TRY(folder_add(&w, folder, 0, error));
     }
 cleanup:
@@ -270,21 +278,39 @@ rvx_status rvx__dicom_files_list(rvx__dicom_files *files, const char *path, rvx_
                                         : file_stands_for(files, path, error);
 }
 
+/* Files with many frames are volumes of their own, if they are not parts of one that was cut up. */
+static rvx_status parts_check(const rvx__dicom_files *files, const char *path, rvx_error *error)
+{
+    const rvx_dicom_image *first = &files->images[0];
+    const int64_t parts = first->part_count;
+    for (int64_t i = 0; i < files->count && files->count > 1; i++) {
+        const rvx_dicom_image *image = &files->images[i];
+        if ((image->frame_count > 1 || image->segmentation[0]) &&
+            (!first->concatenation[0] || !belongs(image, first)))
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "%s: %s has %lld frames and %lld files stand beside it: name the one "
+                             "file that is meant",
+                             path, files->paths[i], (long long)image->frame_count,
+                             (long long)files->count - 1);
+    }
+    if (first->concatenation[0] && parts && parts != files->count)
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: InConcatenationTotalNumber: %lld parts, found %lld of them beside it",
+                         files->paths[0], (long long)parts, (long long)files->count);
+    if (first->segmentation[0] && files->count > 1)
+        return rvx__fail(error, RVX_ERROR_UNSUPPORTED,
+                         "%s: ConcatenationUID: a segmentation in several files is not read", path);
+    return RVX_OK;
+}
+
 rvx_status rvx__dicom_files_open(rvx__dicom_files *files, const char *path, rvx_error *error)
 {
     rvx_status status = RVX_OK;
     RVX_TRY(rvx__dicom_files_list(files, path, error));
     RVX_TRY(rvx__dicom_series_check(files, path, error));
-    for (int64_t i = 0; i < files->count; i++) {
+    for (int64_t i = 0; i < files->count; i++)
         RVX_TRY(image_check(&files->images[i], files->paths[i], error));
-        if (files->count > 1 &&
-            (files->images[i].frame_count > 1 || files->images[i].segmentation[0]))
-            RVX_TRY(rvx__fail(error, RVX_ERROR_ARGUMENT,
-                              "%s: %s has %lld frames and %lld files stand beside it: name the one "
-                              "file that is meant",
-                              path, files->paths[i], (long long)files->images[i].frame_count,
-                              (long long)files->count - 1));
-    }
+    status = parts_check(files, path, error);
 cleanup:
     return status;
 }

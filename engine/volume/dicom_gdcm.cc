@@ -306,6 +306,8 @@ rvx_status header_read(rvx_dicom_image *image, const char *path, rvx_error *erro
     word_put(image->modality, text_of(set, Tag(0x0008, 0x0060)));
     word_put(image->description, text_of(set, Tag(0x0008, 0x103e)));
     word_put(image->photometric, text_of(set, Tag(0x0028, 0x0004)));
+    word_put(image->concatenation, text_of(set, Tag(0x0020, 0x9161)));
+    image->part_count = short_of(set, Tag(0x0020, 0x9163), 0);
     image->rows = short_of(set, Tag(0x0028, 0x0010), 0);
     image->columns = short_of(set, Tag(0x0028, 0x0011), 0);
     if (!image->rows || !image->columns)

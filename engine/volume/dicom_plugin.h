@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 enum {
-    RVX_DICOM_INTERFACE = 2,
+    RVX_DICOM_INTERFACE = 3,
     RVX_DICOM_WORD_BYTES = 72, /* a UID has at most 64 */
     RVX_DICOM_FRAMES_MAX = 1 << 20,
     RVX_DICOM_SEGMENTS_MAX = 4096
@@ -48,6 +48,9 @@ typedef struct rvx_dicom_image {
     char kind[RVX_DICOM_WORD_BYTES];                                   /* SOP class UID */
     char modality[RVX_DICOM_WORD_BYTES], description[RVX_DICOM_WORD_BYTES];
     char photometric[RVX_DICOM_WORD_BYTES];
+    char concatenation[RVX_DICOM_WORD_BYTES]; /* UID of what this file is a part of; "": of nothing
+                                               */
+    int64_t part_count; /* of the concatenation, which together are one file; 0: not given */
     int64_t columns, rows;
     int samples, bits_allocated, bits_stored, high_bit;
     bool is_signed;

@@ -184,6 +184,32 @@ def converted_by_highdicom():
         ok(why is None, f"{what}: as the series itself", why)
 
 
+def in_parts():
+    """One multi-frame file cut into several (a concatenation), whose parts are no volumes."""
+    v = rng.integers(0, 4000, (9, 6, 5)).astype("u2")
+    order = list(rng.permutation(9))
+    make.enhanced(path("whole.dcm"), v, order=order)
+    whole = pydicom.dcmread(path("whole.dcm"))
+    frames, stored = list(frames_of(whole)), whole.pixel_array
+    os.makedirs(path("parts"))
+    for k, (first, last) in enumerate(((0, 4), (4, 5), (5, 9))):
+        part = pydicom.dcmread(path("whole.dcm"))
+        part.PerFrameFunctionalGroupsSequence = frames[first:last]
+        part.NumberOfFrames, part.PixelData = last - first, stored[first:last].tobytes()
+        part.SOPInstanceUID = part.file_meta.MediaStorageSOPInstanceUID = make.uid(1, 100 + k)
+        part.ConcatenationUID, part.InConcatenationNumber, part.InConcatenationTotalNumber = make.uid(50), k + 1, 3
+        part.SOPInstanceUIDOfConcatenationSource, part.ConcatenationFrameOffsetNumber = make.uid(1, 1), first
+        part.save_as(path("parts", f"p{k}.dcm"))
+    for name in ("parts", os.path.join("parts", "p1.dcm")):
+        why = difference(by_us(path(name)), by_highdicom(path("whole.dcm")), 1e-6)
+        ok(why is None, f"{name}: as highdicom reads the whole", why)
+    os.remove(path("parts", "p2.dcm"))
+    for name in ("parts", os.path.join("parts", "p1.dcm")):
+        result = run("convert", path(name), path("no.nrrd"))
+        ok(result.returncode == 1 and "InConcatenationTotalNumber: 3 parts, found 2" in result.stderr,
+           f"{name}: refused, a part is missing", result.stderr)
+
+
 def ultrasound():
     """Neither reader knows Enhanced US Volume. Its geometry is that of the same numbers in a patient's frame."""
     v = rng.integers(0, 255, (7, 6, 5), endpoint=True).astype("u1")
@@ -245,7 +271,7 @@ def labels_of_a_converter():
        "its labels are put onto the series' grid", result.stderr)
 
 
-for test in (labels_of_a_converter, made, variants, converted_by_highdicom, ultrasound, several_volumes):
+for test in (labels_of_a_converter, made, variants, converted_by_highdicom, in_parts, ultrasound, several_volumes):
     test()
 shutil.rmtree(folder, ignore_errors=True)
 done()
