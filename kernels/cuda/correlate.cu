@@ -356,31 +356,50 @@ template <class Element> void pack(const rvx::Correlation &c, int32_t columns, s
 
 namespace rvx
 {
+static bool fits(const Correlation &c, Kernel kernel)
+{
+    const rvx__cuda_gather &g = c.gather;
+    if (kernel == STREAM)
+        return c.bf16 && rvx__cuda_stream_fits(&g);
+    if (kernel == HALO)
+        return c.bf16 && rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c);
+    return kernel == ANY;
+}
+
+static bool takes(const Correlation &c, Kernel kernel)
+{
+    return fits(c, kernel) && (kernel != STREAM || simt::hopper());
+}
+
 /* The stream of planes is taken on devices that have it from 16 channels on: below, a product's
  * columns would not fill the matrix units. That it is the faster one there is a prediction: see
  * bench/results. */
 static Kernel chosen(const Correlation &c)
 {
-    const rvx__cuda_gather &g = c.gather;
-    if (!c.bf16 || !rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c))
-        return ANY;
-    const bool streams = rvx__cuda_stream_fits(&g) && g.source_c >= 16 && g.target_c >= 16;
-    return streams && simt::hopper() ? STREAM : HALO;
+    const bool fills = c.gather.source_c >= 16 && c.gather.target_c >= 16;
+    return fills && takes(c, STREAM) ? STREAM : takes(c, HALO) ? HALO : ANY;
+}
+
+int correlate_kernels(Kernel (&list)[KERNELS], const Correlation &c)
+{
+    int count = 0;
+    list[count++] = chosen(c);
+    for (int k = ANY; k < KERNELS; k++)
+        if (k != list[0] && takes(c, (Kernel)k))
+            list[count++] = (Kernel)k;
+    return count;
 }
 
 void correlate(const Correlation &c, simt::Stream queue)
 {
-    const rvx__cuda_gather &g = c.gather;
-    switch (c.kernel == CHOSEN ? chosen(c) : c.kernel) {
-    case STREAM:
-        assert(c.bf16 && rvx__cuda_stream_fits(&g));
-        return correlate_stream(c, queue);
-    case HALO:
-        assert(c.bf16 && rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c));
-        return correlate_halo(c, queue);
-    default:
-        return correlate_any(c, queue);
-    }
+    const Kernel kernel = c.kernel == CHOSEN ? chosen(c) : c.kernel;
+    assert(fits(c, kernel));
+    if (kernel == STREAM)
+        correlate_stream(c, queue);
+    else if (kernel == HALO)
+        correlate_halo(c, queue);
+    else
+        correlate_any(c, queue);
 }
 
 void correlate_any(const Correlation &c, simt::Stream queue)

@@ -8,7 +8,13 @@
 
 namespace rvx
 {
-enum Kernel : int32_t { CHOSEN, ANY, HALO, STREAM };
+enum Kernel : int32_t {
+    CHOSEN,
+#define RVX_CUDA_CONV_KERNEL(NAME, name) NAME,
+#include "kernels/cuda/conv_kernels.def"
+#undef RVX_CUDA_CONV_KERNEL
+    KERNELS
+};
 
 struct Correlation {
     rvx__cuda_gather gather;
@@ -27,6 +33,8 @@ struct Correlation {
 /* Runs the pinned kernel, or chooses one by device, shapes, types and parameters. The bits do not
  * depend on where tensors lie, nor on what is done with the sum. */
 void correlate(const Correlation &c, simt::Stream queue);
+/* The kernels that take it on this device, the one that is chosen first; how many. */
+int correlate_kernels(Kernel (&list)[KERNELS], const Correlation &c);
 
 /* The kernels: for any shape; with bf16 products for what rvx__cuda_halo_fits says; the same on
  * devices of sm_90a for what rvx__cuda_stream_fits says. */

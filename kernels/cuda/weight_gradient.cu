@@ -5,6 +5,8 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/weight_gradient.h"
 
+#include <assert.h>
+
 namespace
 {
 using namespace rvx;
@@ -277,46 +279,121 @@ template <template <int> class Number> void launch_columns(const Parameters &p, 
 }
 } // namespace
 
+namespace
+{
+/* ---- which kernel -----------------------------------------------------------------------------
+ */
+
+/* A call of either convolution: many and few as conv_sizes.h has them. */
+struct Gradient {
+    const rvx_call *call;
+    bool transposed, bf16;
+    rvx_tensor many, few;
+};
+
+Gradient gradient_of(const rvx_call *call, bool transposed, bool bf16)
+{
+    const rvx_tensor &x = call->in[0], &dy = call->grad_out[0];
+    return {call, transposed, bf16, transposed ? dy : x, transposed ? x : dy};
+}
+
+bool any_takes(const Gradient &) { return true; }
+
+rvx__cuda_weight_plan any_plan(const Gradient &g)
+{
+    return rvx__cuda_weight_plan_of(&g.many.shape, &g.few.shape, g.call->params, g.transposed);
+}
+
+void any_partial(const Gradient &g, const rvx__cuda_weight_plan &plan, float *partial, float *sums)
+{
+    const rvx_tensor none = {};
+    Parameters p = {};
+    p.plan = plan;
+    for (int a = 0; a < 3; a++) {
+        p.kernel[a] = g.call->params->kernel[a];
+        p.stride[a] = g.call->params->stride[a];
+        p.pad[a] = g.call->params->pad[a];
+    }
+    p.many = view_of(g.many);
+    p.few = view_of(g.few);
+    (g.transposed ? p.fold_few : p.fold_many) = fold_of(g.call->fold);
+    p.access_many = access_of(g.many, g.transposed ? none : g.call->fold, g.bf16);
+    p.access_few = access_of(g.few, g.transposed ? g.call->fold : none, g.bf16);
+    p.partial = partial;
+    p.sums = sums;
+    p.sums_many = g.transposed;
+    if (g.bf16)
+        launch_columns<Bf16>(p, queue_of(g.call));
+    else if (g.call->params->tf32_products)
+        launch_columns<Tf32>(p, queue_of(g.call));
+    else
+        launch_columns<F32>(p, queue_of(g.call));
+}
+
+bool halo_takes(const Gradient &g)
+{
+    return !g.transposed && g.bf16 &&
+           rvx__cuda_weight_halo_fits(&g.many.shape, &g.few.shape, g.call->params);
+}
+
+rvx__cuda_weight_plan halo_plan(const Gradient &g)
+{
+    return rvx__cuda_weight_halo_plan_of(&g.many.shape, &g.few.shape, g.call->params);
+}
+
+void halo_partial(const Gradient &g, const rvx__cuda_weight_plan &plan, float *partial, float *sums)
+{
+    weight_partial_halo(g.call, plan, partial, sums);
+}
+
+/* The first that takes a call runs where none is named; the others can be named, and are measured
+ * where a run asks for the fastest. One more is one row here: which calls it takes, its plan (whose
+ * bytes rvx__cuda_weight_scratch counts), and what leaves partial sums as weight_gradient.h has
+ * them. If it has no name yet, conv_kernels.def gets a line. */
+const struct Variant {
+    Kernel kernel;
+    bool (*takes)(const Gradient &g);
+    rvx__cuda_weight_plan (*plan)(const Gradient &g);
+    void (*partial)(const Gradient &g, const rvx__cuda_weight_plan &plan, float *partial,
+                    float *sums);
+} variants[] = {
+    {HALO, halo_takes, halo_plan, halo_partial},
+    {ANY, any_takes, any_plan, any_partial},
+};
+
+const Variant &variant_of(const Gradient &g, Kernel kernel)
+{
+    const Variant *found = nullptr;
+    for (const Variant &v : variants)
+        if (!found && v.takes(g) && (kernel == CHOSEN || kernel == v.kernel))
+            found = &v;
+    assert(found);
+    return *found;
+}
+} // namespace
+
 namespace rvx
 {
-void weight_gradient(const rvx_call *call, bool transposed, bool bf16)
+int weight_kernels(Kernel (&list)[KERNELS], const rvx_call *call, bool transposed, bool bf16)
 {
-    const rvx_tensor none = {}, &x = call->in[0], &dy = call->grad_out[0];
-    const rvx_tensor &many = transposed ? dy : x, &few = transposed ? x : dy;
-    const rvx_tensor &dw = call->grad_in[1], &bias = call->grad_in[2];
-    const bool halo =
-        !transposed && bf16 && rvx__cuda_weight_halo_fits(&x.shape, &dy.shape, call->params);
-    const rvx__cuda_weight_plan plan =
-        halo ? rvx__cuda_weight_halo_plan_of(&x.shape, &dy.shape, call->params)
-             : rvx__cuda_weight_plan_of(&many.shape, &few.shape, call->params, transposed);
+    const Gradient g = gradient_of(call, transposed, bf16);
+    int count = 0;
+    for (const Variant &v : variants)
+        if (v.takes(g))
+            list[count++] = v.kernel;
+    return count;
+}
+
+void weight_gradient(const rvx_call *call, bool transposed, bool bf16, Kernel kernel)
+{
+    const Gradient g = gradient_of(call, transposed, bf16);
+    const Variant &variant = variant_of(g, kernel);
+    const rvx_tensor &dy = call->grad_out[0], &dw = call->grad_in[1], &bias = call->grad_in[2];
+    const rvx__cuda_weight_plan plan = variant.plan(g);
     const int64_t weights = (int64_t)plan.rows * plan.columns;
     float *partial = static_cast<float *>(call->scratch);
     float *sums = bias.data ? partial + plan.pieces * weights : nullptr;
-    if (halo) {
-        weight_partial_halo(call, plan, partial, sums);
-    } else {
-        Parameters p = {};
-        p.plan = plan;
-        for (int a = 0; a < 3; a++) {
-            p.kernel[a] = call->params->kernel[a];
-            p.stride[a] = call->params->stride[a];
-            p.pad[a] = call->params->pad[a];
-        }
-        p.many = view_of(many);
-        p.few = view_of(few);
-        (transposed ? p.fold_few : p.fold_many) = fold_of(call->fold);
-        p.access_many = access_of(many, transposed ? none : call->fold, bf16);
-        p.access_few = access_of(few, transposed ? call->fold : none, bf16);
-        p.partial = partial;
-        p.sums = sums;
-        p.sums_many = transposed;
-        if (bf16)
-            launch_columns<Bf16>(p, queue_of(call));
-        else if (call->params->tf32_products)
-            launch_columns<Tf32>(p, queue_of(call));
-        else
-            launch_columns<F32>(p, queue_of(call));
-    }
+    variant.partial(g, plan, partial, sums);
 
     Total t = {};
     t.partial = partial;
@@ -327,8 +404,8 @@ void weight_gradient(const rvx_call *call, bool transposed, bool bf16)
     t.pieces = plan.pieces;
     t.biases = bias.data ? (int32_t)dy.shape.c : 0;
     t.shares = plan.pieces * (plan.sums / (int32_t)dy.shape.c);
-    t.channels = (int32_t)many.shape.c;
-    t.columns = (int32_t)few.shape.c;
+    t.channels = (int32_t)g.many.shape.c;
+    t.columns = (int32_t)g.few.shape.c;
     t.turned = transposed;
     t.add_weight = (call->accumulate >> 1 & 1) != 0;
     t.add_bias = (call->accumulate >> 2 & 1) != 0;

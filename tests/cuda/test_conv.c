@@ -107,16 +107,20 @@ static setup setup_make(const conv_case *c, rvx_dtype type, bool bf16_products, 
 static bool takes(const conv_case *c, rvx_phase phase, const char *kernel)
 {
     const rvx_shape y = {.c = c->channels};
-    const rvx_op_params none = {0};
-    rvx__cuda_gather g = phase == RVX_BACKWARD_DATA ? rvx__cuda_gather_of(&y, &c->x, &none, 0, 1)
-                                                    : rvx__cuda_gather_of(&c->x, &y, &none, 0, 0);
-    memcpy(g.kernel, c->kernel, sizeof g.kernel);
-    memcpy(g.stride, c->stride, sizeof g.stride);
-    if (c->op != &rvx__op_conv || phase == RVX_BACKWARD_PARAMETERS)
+    rvx_op_params params = {0};
+    memcpy(params.kernel, c->kernel, sizeof params.kernel);
+    memcpy(params.stride, c->stride, sizeof params.stride);
+    const rvx__cuda_gather g = phase == RVX_BACKWARD_DATA
+                                   ? rvx__cuda_gather_of(&y, &c->x, &params, 0, 1)
+                                   : rvx__cuda_gather_of(&c->x, &y, &params, 0, 0);
+    const bool halo = phase == RVX_BACKWARD_PARAMETERS
+                          ? rvx__cuda_weight_halo_fits(&c->x, &y, &params)
+                          : rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c);
+    if (c->op != &rvx__op_conv)
         return false;
-    return strcmp(kernel, "conv.stream") == 0
-               ? rvx__cuda_stream_fits(&g)
-               : rvx__cuda_halo_fits(g.kernel, g.stride, g.source_c, g.target_c);
+    if (strcmp(kernel, "conv.stream") == 0)
+        return phase != RVX_BACKWARD_PARAMETERS && rvx__cuda_stream_fits(&g);
+    return halo; /* conv.any takes all: pinned where it is not what is chosen */
 }
 
 static void phase_run(const setup *s, rvx_phase phase, rvx_call *call)
@@ -317,14 +321,14 @@ static void case_check(const conv_case *c, const char *kernel)
     residual_check(c, RVX_BF16, true, kernel);
 }
 
-/* The emulation chooses conv.halo itself; streams of planes take a device of sm_90a. */
+/* The emulation chooses conv.halo where it can; streams of planes take a device of sm_90a. */
 static bool runs(const char *kernel)
 {
     rvx_cuda_info info;
     rvx_error error;
     const bool streams = strcmp(kernel, "conv.stream") == 0;
     if (device_interface->emulated)
-        return streams;
+        return strcmp(kernel, "conv.halo") != 0;
     return !streams || (device_interface->device_info(&info, device_used, &error) == RVX_OK &&
                         info.major == 9 && info.minor == 0);
 }
@@ -335,7 +339,7 @@ int main(void)
         return tap_done();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         case_check(&cases[i], NULL);
-    const char *const pinned[] = {"conv.halo", "conv.stream"};
+    const char *const pinned[] = {"conv.any", "conv.halo", "conv.stream"};
     for (size_t k = 0; k < sizeof pinned / sizeof *pinned; k++) {
         if (!runs(pinned[k])) {
             tap_ok(1, "# SKIP %s does not run on this device", pinned[k]);
