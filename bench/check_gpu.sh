@@ -6,32 +6,37 @@
 #   OUT          folder for the log, the tables and JSON files (default: build/gpu)
 #   BUILD        folder of programs (default: build); a folder made by `make gpu-kit` will do
 #   STAGES       which of: build smoke ops exact train sanitizer kernels step torch (default: all)
-#   SECONDS_MAX  for all stages together (default: 590)
+#   SECONDS_MAX  for all stages together (default: 570: some machines end a command after 600)
+#   PART_SECONDS for each part, where its own limit is larger (default: its own)
 #   KERNEL_SECONDS, STEP_SECONDS, TORCH_SECONDS   of the benchmarks (default: 140, 90, 90)
 # Exit status: 0 all stages passed, 1 some failed, 3 no GPU. Every part has a time limit of its own, and one
 # that fails or hangs does not hide the others: what is known stands in OUT at every moment.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 out=${1:-build/gpu}
 build=${BUILD:-build}
 stages=${STAGES:-build smoke ops exact train sanitizer kernels step torch}
 kernel_seconds=${KERNEL_SECONDS:-140} step_seconds=${STEP_SECONDS:-90} torch_seconds=${TORCH_SECONDS:-90}
 started=$(date +%s)
-deadline=$((started + ${SECONDS_MAX:-590}))
+deadline=$((started + ${SECONDS_MAX:-570}))
+part_seconds=${PART_SECONDS:-600}
 failed=0
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 table=$out/stages.txt log=$out/log.txt part_log=$out/part.txt troubles=$out/troubles.txt
 : >"$table" && : >"$log" && : >"$troubles"
 
-if ! nvidia-smi -L >"$out/gpu.txt" 2>&1 && ! ls /dev/nvidia[0-9]* >/dev/null 2>&1; then
+# A driver in trouble lets its tools wait for ever, and Python's first import may take a minute.
+bounded() { timeout -k 1 30 "$@"; }
+
+if ! bounded nvidia-smi -L >"$out/gpu.txt" 2>&1 && ! ls /dev/nvidia[0-9]* >/dev/null 2>&1; then
     echo "check-gpu: this machine has no GPU; nothing was checked"
     exit 3
 fi
 cat "$out/gpu.txt"
 {
     date -u
-    nvidia-smi
+    bounded nvidia-smi
     echo "commit: $(cat "$build/kit" 2>/dev/null || git describe --always --dirty 2>/dev/null)"
 } >>"$out/gpu.txt" 2>&1
 
@@ -39,13 +44,13 @@ cat "$out/gpu.txt"
 # What python3 loads is left as it is.
 python=$(command -v "${PYTHON:-python3}" || true)
 packages=
-[ -z "$python" ] || packages=$("$python" -c 'import os, nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null || true)
+[ -z "$python" ] || packages=$(bounded "$python" -c 'import os, nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null || true)
 libraries=$build/lib
-for folder in ${packages:+"$packages"/*/lib} /usr/local/cuda/lib64; do
+for folder in ${packages:+"$packages"/*/lib} /usr/local/cuda/lib64 /usr/local/nvidia/lib64; do
     [ ! -d "$folder" ] || libraries=$libraries:$folder
 done
 libraries=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export RVX_TEST_CUDA="$build/librevoxel_cuda.so" OMP_WAIT_POLICY=passive
+export RVX_TEST_CUDA="$build/librevoxel_cuda.so" REVOXEL_CUDA_LIBRARY="$build/librevoxel_cuda.so" OMP_WAIT_POLICY=passive
 
 wanted() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
@@ -55,6 +60,7 @@ part() {
     name=$1 limit=$2
     shift 2
     left=$((deadline - $(date +%s)))
+    [ "$limit" -le "$part_seconds" ] || limit=$part_seconds
     [ "$left" -ge "$limit" ] || limit=$left
     if [ "$limit" -le 1 ]; then
         printf '%-28s NOT RUN: no time left\n' "$name" | tee -a "$table"
@@ -62,7 +68,8 @@ part() {
         return 1
     fi
     begun=$(date +%s)
-    timeout -k 5 "$limit" "$@" >"$part_log" 2>&1
+    # What waits within the driver cannot be killed, and then the inner timeout waits for it.
+    timeout -k 1 $((limit + 7)) timeout -k 5 "$limit" "$@" >"$part_log" 2>&1
     status=$?
     case $status in
     0) word=passed ;;
@@ -79,7 +86,8 @@ part() {
             tail -n 2 "$part_log"
         } | cut -c1-200 | awk -v name="$name" '!seen[$0]++ { print name ": " $0 }' | tee -a "$troubles"
     fi
-    { printf '==== %s: %s\n' "$name" "$word" && head -c 2000000 "$part_log"; } >>"$log"
+    keep_stages
+    { printf '==== %s: %s\n' "$name" "$word" && head -c 400000 "$part_log"; } >>"$log"
     return $status
 }
 ours() {
@@ -87,14 +95,19 @@ ours() {
     shift 2
     part "$name" "$limit" env LD_LIBRARY_PATH="$libraries" "$@"
 }
-finish() {
-    rm -f "$part_log"
-    echo
-    cat "$table"
-    [ ! -s "$troubles" ] || { echo && head -n 40 "$troubles"; }
+# After every part: a machine may end the script without its knowing.
+keep_stages() {
     awk -F '  +' 'BEGIN { printf "{\"stages\": [" }
         { printf "%s\n  {\"name\": \"%s\", \"result\": \"%s\"}", (NR > 1 ? "," : ""), $1, $2 }
         END { print "\n]}" }' "$table" >"$out/stages.json"
+}
+finish() {
+    keep_stages
+    rm -f "$part_log"
+    echo
+    grep '^goal ' "$log"
+    cat "$table"
+    [ ! -s "$troubles" ] || { echo && head -n 40 "$troubles"; }
     echo "$(($(date +%s) - started)) s; log, tables and JSON in $out"
 }
 trap finish EXIT
@@ -115,8 +128,8 @@ fi
 
 if wanted ops; then
     for test in "$build"/tests/cuda/test_* "$build"/tests/kernels/test_streams; do
-        case $test in *.d | *.o | */test_simt*) continue ;; esac
-        [ ! -x "$test" ] || ours "$(basename "$test")" 90 "$test" || true
+        case $test in *.d | *.o | */test_simt*) continue ;; */test_ops) limit=180 ;; *) limit=90 ;; esac
+        [ ! -x "$test" ] || ours "$(basename "$test")" "$limit" "$test" || true
     done
 fi
 
@@ -164,7 +177,7 @@ if wanted step && [ -x "$build/bench_step_gpu" ]; then
         --seconds "$step_seconds" || true
     show
 fi
-if wanted torch && [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
+if wanted torch && [ -n "$python" ] && bounded "$python" -c 'import torch' 2>/dev/null; then
     part torch $((torch_seconds + 10)) "$python" bench/peers/gpu_torch.py --json "$out/gpu-torch.json" --seconds "$torch_seconds" || true
     show
 fi
