@@ -252,7 +252,7 @@ static void test_other_files(void)
     rvx_volume v = {0};
     refuse("no file", rvx__volume_read_f32(&v, "/nonexistent/a.nii", &error), RVX_ERROR_IO,
            "No such file", &error);
-    refuse("a folder", rvx__volume_read_f32(&v, folder, &error), RVX_ERROR_IO, "without DICOM",
+    refuse("a folder", rvx__volume_read_f32(&v, folder, &error), RVX_ERROR_FORMAT, "without DICOM",
            &error);
     refuse("a device", rvx__volume_read_f32(&v, "/dev/zero", &error), RVX_ERROR_IO, "regular file",
            &error);
