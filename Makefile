@@ -73,7 +73,7 @@ peers: test-deps
 	$(BUILD)/peers/bin/python -m pip install -q --disable-pip-version-check $(PEERS) && echo "$(PEERS)" >$(BUILD)/peers/made && echo "peers: $(PEERS)"; }
 
 .PHONY: test-binaries
-test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so
+test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so $(BUILD)/bench_step_gpu
 
 # DICOM is read by a library of its own, loaded at run time (engine/volume/dicom_plugin.h), where GDCM is.
 GDCM := $(patsubst %/gdcmReader.h,%,$(firstword $(wildcard /usr/include/gdcm-*/gdcmReader.h)))
@@ -274,8 +274,8 @@ $(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h bench/js
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCC_FLAGS) -I/usr/local/cuda/include -cudart static -o $@ bench/bench_gpu.cu bench/cudnn.cc $(BUILD)/librevoxel.a -Xcompiler -fopenmp $(LIBS)
 
-$(BUILD)/bench_step_gpu: bench/bench_step_gpu.c $(BUILD)/librevoxel.a
-	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)
+$(BUILD)/bench_step_gpu: $(BUILD)/bench/bench_step_gpu.o $(BUILD)/bench/step_job.o $(BUILD)/librevoxel.a
+	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/bench_policies: bench/bench_policies.c $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(BUILD)/librevoxel.a $(LIBS)

@@ -4,33 +4,30 @@
  *
  * usage: bench_step_gpu [--library FILE] [--network NAME --size XxYxZ] [--policy P] [--storage
  * bf16|f32]
- *                       [--streams i16|bf16|f32] [--steps N] [--seconds S] [--json FILE]
+ *                       [--streams i16|bf16|f32] [--budget BYTES] [--steps N] [--seconds S]
+ *                       [--json FILE] [--plan-only]
  *
- * P: a memory policy, or "inference": one forward pass over the whole volume, to labels.
- * Without a network: revnet3d-full and revunet3d at sizes up to 1000 x 1000 x 200. Steps that do
- * not fit are reported as such. */
+ * P: a memory policy, or "inference": one forward pass over the whole volume, to labels. Networks
+ * and, where none is named, the list of jobs: step_job.c. Under a job with a goal stands whether it
+ * is met. Steps that do not fit are reported as such; of a network that is named, by the status.
+ * --plan-only: no device is asked for; bytes and work of each plan, which are those of the step. */
 #include "bench/gpu_energy.h"
 #include "bench/json_keep.h"
+#include "bench/step_job.h"
 #include "engine/run/device.h"
 #include "engine/run/optimizer.h"
 #include "kernels/random.h"
-#include "models/models.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-typedef struct bench_job {
-    const char *network;
-    int64_t size[3]; /* x, y, z */
-    const char *policy, *storage, *streams;
-} bench_job;
-
 typedef struct bench_options {
-    bench_job job;
+    step_job job;
     const char *library, *json;
     int steps;
+    bool plan_only;
     double seconds, end; /* end: no job begins later */
 } bench_options;
 
@@ -41,11 +38,6 @@ static double now_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static rvx_dtype dtype_of(const char *name)
-{
-    return strcmp(name, "f32") == 0 ? RVX_F32 : strcmp(name, "i16") == 0 ? RVX_I16 : RVX_BF16;
 }
 
 /* A run of numbers, again and again: 200 million of their own would take longer than the benchmark.
@@ -77,11 +69,9 @@ static int by_size(const void *a, const void *b)
 
 typedef struct bench_result {
     double median, least, joules, norm; /* joules of a step; negative: cannot be read */
-    int steps;
+    double held_bytes;                  /* of the card, the driver's own included; NaN: not run */
+    int steps;                          /* 0: not run */
 } bench_result;
-
-/* The policy of a job that segments: one forward pass, to labels. */
-static bool is_inference(const bench_job *job) { return strcmp(job->policy, "inference") == 0; }
 
 static rvx_status run_steps(bench_result *result, rvx_session *session, bool inference, int most,
                             double seconds, rvx_error *error)
@@ -94,7 +84,7 @@ static rvx_status run_steps(bench_result *result, rvx_session *session, bool inf
                                       .schedule = RVX_SCHEDULE_CONSTANT};
     double times[STEPS_MAX], until = 0, joules = -1, warm = 0;
     enum { WARM = 3 }; /* the first is queued call by call, the second recorded */
-    *result = (bench_result){.joules = -1};
+    *result = (bench_result){.joules = -1, .held_bytes = NAN};
     for (int i = 0; i < WARM + most; i++) {
         double start = now_seconds();
         if (i == WARM) {
@@ -121,112 +111,158 @@ static rvx_status run_steps(bench_result *result, rvx_session *session, bool inf
     return RVX_OK;
 }
 
-static rvx_status plan_job(rvx_plan **plan, rvx_graph *graph, rvx_supervision *supervision,
-                           rvx_value *image, rvx_model_config *config, const bench_job *job,
-                           rvx_error *error)
+/* Everything that the step needs goes to the device, and is run. */
+static rvx_status run_job(bench_result *result, const step_plan *planned, const step_job *job,
+                          const rvx_device *device, const bench_options *options, double seconds,
+                          rvx_error *error)
 {
-    const rvx_model *model = rvx__model_find(job->network);
-    rvx_value logits[RVX_STAGES_MAX];
-    if (!model)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "no network is called %s", job->network);
-    *config = model->defaults;
-    config->deep_supervision = false;
-    rvx_dtype storage = dtype_of(job->storage);
-    rvx__graph_set_storage(graph, storage);
-    rvx__graph_set_streams(graph, dtype_of(job->streams),
-                           strcmp(job->streams, "i16") == 0 ? 10 : 0);
-    rvx_shape shape = {1, job->size[2], job->size[1], job->size[0], config->in_channels};
-    *image = rvx__input(graph, "image", shape, storage);
-    int count = model->build(graph, *image, config, logits);
-    rvx_plan_options options = {
-        .isa = RVX_ISA_CUDA, .threads = 1, .inexact = strcmp(job->streams, "i16") != 0};
-    if (is_inference(job)) {
-        options.outputs[options.output_count++] = rvx__labels(graph, logits[0]);
-    } else {
-        *supervision = rvx__supervise(graph, logits, count,
-                                      (rvx_loss){.ignore_label = -1, .weight = 1, .smooth = 1e-5f});
-        options.loss_count = options.output_count = supervision->count;
-        options.optimizer_slots = 1;
-        memcpy(options.losses, supervision->losses, sizeof supervision->losses);
-        memcpy(options.outputs, supervision->losses, sizeof supervision->losses);
-    }
-    rvx_status status = rvx__graph_status(graph, error);
-    for (int i = 0; rvx__policy_names[i]; i++)
-        if (strcmp(rvx__policy_names[i], job->policy) == 0)
-            options.policy = (rvx_policy)i;
-    return status == RVX_OK ? rvx__plan_create(plan, graph, &options, error) : status;
-}
-
-/* A line of the table, and an object of the list. */
-static void run_job(const bench_job *job, const rvx_device *device, const bench_options *options,
-                    double seconds, FILE *json, bool *first)
-{
-    rvx_error error = {RVX_OK, ""};
-    rvx_graph *graph = rvx__graph_create();
-    rvx_plan *plan = NULL;
     rvx_session *session = NULL;
-    rvx_supervision supervision = {.count = 0};
-    rvx_model_config config = {0};
-    rvx_value image = {-1};
-    bench_result r = {0};
-    rvx_status status =
-        now_seconds() > options->end ? rvx__fail(&error, RVX_CANCELLED, "no time left") : RVX_OK;
-    if (status == RVX_OK)
-        status = plan_job(&plan, graph, &supervision, &image, &config, job, &error);
-    if (status == RVX_OK)
-        status = rvx__session_create_on(&session, plan, device, &error);
+    rvx_cuda_info info;
+    rvx_status status = rvx__session_create_on(&session, planned->plan, device, error);
     if (status == RVX_OK) {
-        rvx_tensor x = rvx__session_tensor(session, image);
+        rvx_tensor x = rvx__session_tensor(session, planned->image);
         fill(&x, false, 0);
-        for (int i = 0; i < supervision.count; i++) {
-            rvx_tensor labels = rvx__session_tensor(session, supervision.labels[i]);
-            fill(&labels, true, config.classes);
+        for (int i = 0; i < planned->supervision.count; i++) {
+            rvx_tensor labels = rvx__session_tensor(session, planned->supervision.labels[i]);
+            fill(&labels, true, planned->classes);
         }
         rvx__session_initialise(session, 1);
-        status = rvx__session_upload(session, &error);
+        status = rvx__session_upload(session, error);
     }
     if (status == RVX_OK)
-        status = run_steps(&r, session, is_inference(job), options->steps, seconds, &error);
-    double voxels = (double)job->size[0] * (double)job->size[1] * (double)job->size[2];
-    double gib = plan ? (double)plan->arena_bytes / 0x1p30 : 0;
-    printf("%-14s %5lldx%lldx%lld %-10s %-4s %-4s %8.2f GiB ", job->network,
-           (long long)job->size[0], (long long)job->size[1], (long long)job->size[2], job->policy,
-           job->storage, job->streams, gib);
-    if (status == RVX_OK) {
-        double flops = rvx__plan_cost(plan, false).flops,
-               rebuilt = rvx__plan_cost(plan, true).flops;
-        printf("%9.4f s %8.1f Mvoxel/s %7.1f TFLOP/s", r.median, voxels / r.median * 1e-6,
-               flops / r.median * 1e-12);
+        status = run_steps(result, session, step_is_inference(job), options->steps, seconds, error);
+    if (status == RVX_OK)
+        status = device->cuda->device_info(&info, device->handle, error);
+    if (status == RVX_OK)
+        result->held_bytes = (double)(info.memory_bytes - info.free_bytes);
+    rvx__session_free(session);
+    return status;
+}
+
+static void print_size(const int64_t size[3])
+{
+    char text[64];
+    snprintf(text, sizeof text, "%lldx%lldx%lld", (long long)size[0], (long long)size[1],
+             (long long)size[2]);
+    printf(" %13s", text);
+}
+
+/* The goals of a job: what the plan says, and what was measured where it was run. */
+static void print_goals(const step_job *job, const rvx_plan *plan, const bench_result *r,
+                        FILE *json)
+{
+    const bench_goal *goals[] = {&job->planned, &job->bytes, &job->seconds};
+    const char *const kinds[] = {"planned", "held by the card", "a step"};
+    char row[128];
+    bool first = true;
+    double unit = job->bytes.figure && strcmp(job->bytes.figure, "GiB") == 0 ? 0x1p30 : 1e9;
+    double figures[] = {plan ? (double)plan->arena_bytes / unit : NAN, NAN, NAN};
+    if (r->steps > 0) {
+        figures[1] = r->held_bytes / unit;
+        figures[2] = r->median;
+    }
+    if (json)
+        fprintf(json, ", \"goals\": [");
+    for (int i = 0; i < 3; i++) {
+        if (!goals[i]->figure)
+            continue;
+        snprintf(row, sizeof row, "%s %lldx%lldx%lld %s, %s", job->network, (long long)job->size[0],
+                 (long long)job->size[1], (long long)job->size[2], job->policy,
+                 step_is_inference(job) && i == 2 ? "a pass" : kinds[i]);
+        goal_print(goals[i], row, figures[i]);
+        if (json)
+            goal_json(json, goals[i], figures[i], first);
+        first = false;
+    }
+    if (json)
+        fprintf(json, "]");
+}
+
+static void print_json(FILE *json, const step_job *job, const step_plan *planned,
+                       const bench_result *r)
+{
+    const rvx_plan *plan = planned->plan;
+    fprintf(json,
+            "\n  {\"network\": \"%s\", \"size\": [%lld, %lld, %lld], \"run_as\": [%lld, %lld, "
+            "%lld], \"policy\": \"%s\", \"storage\": \"%s\", \"streams\": \"%s\"",
+            job->network, (long long)job->size[0], (long long)job->size[1], (long long)job->size[2],
+            (long long)planned->size[0], (long long)planned->size[1], (long long)planned->size[2],
+            job->policy, job->storage, job->streams);
+    if (plan)
+        fprintf(json,
+                ", \"arena_bytes\": %lld, \"tflop\": %.4f, \"tflop_rebuilt\": %.4f, "
+                "\"predicted_seconds\": %.4f",
+                (long long)plan->arena_bytes, rvx__plan_cost(plan, false).flops * 1e-12,
+                rvx__plan_cost(plan, true).flops * 1e-12, rvx__plan_seconds(plan));
+    if (r->steps > 0)
+        fprintf(json,
+                ", \"seconds\": %.6f, \"least\": %.6f, \"steps\": %d, \"held_bytes\": %.0f, "
+                "\"joules\": %.3f",
+                r->median, r->least, r->steps, r->held_bytes, r->joules);
+}
+
+/* A line of the table, its goals, and an object of the list. False: it was not run. */
+static bool bench_job(const step_job *job, const rvx_device *device, const bench_options *options,
+                      double seconds, FILE *json, bool *first)
+{
+    rvx_error error = {RVX_OK, ""};
+    step_plan planned = {0};
+    bench_result r = {.joules = -1, .held_bytes = NAN};
+    rvx_status status = step_plan_make(&planned, job, &error);
+    if (status == RVX_OK && device)
+        status = now_seconds() > options->end
+                     ? rvx__fail(&error, RVX_CANCELLED, "no time left")
+                     : run_job(&r, &planned, job, device, options, seconds, &error);
+    const rvx_plan *plan = planned.plan;
+    printf("%-13s", job->network);
+    print_size(job->size);
+    printf(" %-10s %-4s %-4s", job->policy, job->storage, job->streams);
+    if (plan)
+        printf(" %7.2f GiB %7.1f TFLOP", (double)plan->arena_bytes / 0x1p30,
+               rvx__plan_cost(plan, false).flops * 1e-12);
+    if (status != RVX_OK) {
+        printf("  not run: %s", error.message);
+    } else if (r.steps > 0) {
+        double voxels = (double)job->size[0] * (double)job->size[1] * (double)job->size[2];
+        printf(" %9.4f s %8.1f Mvoxel/s %7.1f TFLOP/s", r.median, voxels / r.median * 1e-6,
+               rvx__plan_cost(plan, false).flops / r.median * 1e-12);
         if (r.joules >= 0)
             printf(" %8.1f J", r.joules);
-        if (json) {
-            fprintf(
-                json,
-                "%s\n  {\"network\": \"%s\", \"size\": [%lld, %lld, %lld], \"policy\": \"%s\", "
-                "\"storage\": \"%s\", \"streams\": \"%s\", \"seconds\": %.6f, \"least\": %.6f, "
-                "\"steps\": %d, \"arena_bytes\": %lld, \"tflop\": %.4f, \"tflop_rebuilt\": %.4f, "
-                "\"joules\": %.3f}",
-                *first ? "" : ",", job->network, (long long)job->size[0], (long long)job->size[1],
-                (long long)job->size[2], job->policy, job->storage, job->streams, r.median, r.least,
-                r.steps, (long long)plan->arena_bytes, flops * 1e-12, rebuilt * 1e-12, r.joules);
-            json_keep(json);
-            *first = false;
-        }
     } else {
-        printf("not run: %s", error.message);
+        printf("  predicted %.3f s", rvx__plan_seconds(plan));
+    }
+    if (memcmp(planned.size, job->size, sizeof planned.size) != 0) {
+        printf("  run as");
+        print_size(planned.size);
     }
     printf("\n");
+    if (json) {
+        fprintf(json, "%s", *first ? "" : ",");
+        print_json(json, job, &planned, &r);
+    }
+    print_goals(job, plan, &r, json);
+    if (json) {
+        fprintf(json, "}");
+        json_keep(json);
+        *first = false;
+    }
     fflush(stdout);
-    rvx__session_free(session);
-    rvx__plan_free(plan);
-    rvx__graph_free(graph);
+    step_plan_free(&planned);
+    return status == RVX_OK;
 }
 
 static bool parse(bench_options *o, int argc, char **argv)
 {
-    for (int i = 1; i + 1 < argc; i += 2) {
-        const char *name = argv[i], *value = argv[i + 1];
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         long long x, y, z;
+        if (strcmp(name, "--plan-only") == 0) {
+            o->plan_only = true;
+            continue;
+        }
+        i++;
+        if (!value)
+            return false;
         if (strcmp(name, "--library") == 0)
             o->library = value;
         else if (strcmp(name, "--network") == 0)
@@ -237,30 +273,44 @@ static bool parse(bench_options *o, int argc, char **argv)
             o->job.storage = value;
         else if (strcmp(name, "--streams") == 0)
             o->job.streams = value;
+        else if (strcmp(name, "--budget") == 0)
+            o->job.budget_bytes = atof(value);
         else if (strcmp(name, "--json") == 0)
             o->json = value;
         else if (strcmp(name, "--seconds") == 0)
             o->seconds = atof(value);
         else if (strcmp(name, "--steps") == 0)
             o->steps = atoi(value);
-        else if (strcmp(name, "--size") == 0 && sscanf(value, "%lldx%lldx%lld", &x, &y, &z) == 3) {
-            o->job.size[0] = x;
-            o->job.size[1] = y;
-            o->job.size[2] = z;
-        } else {
+        else if (strcmp(name, "--size") == 0 && sscanf(value, "%lldx%lldx%lld", &x, &y, &z) == 3)
+            memcpy(o->job.size, (int64_t[3]){x, y, z}, sizeof o->job.size);
+        else
             return false;
-        }
     }
-    return argc % 2 == 1 && o->steps >= 1 && o->steps <= STEPS_MAX &&
-           !o->job.network == !o->job.size[0];
+    return o->steps >= 1 && o->steps <= STEPS_MAX && !o->job.network == !o->job.size[0];
+}
+
+/* The job that is named, or the list of them. False: the one that is named was not run. */
+static bool bench_all(const rvx_device *device, bench_options *options, FILE *json)
+{
+    bool first = true, good = true;
+    options->end = now_seconds() + options->seconds;
+    if (json) {
+        fprintf(json, "{\"device\": \"%s\", \"rows\": [", device ? device->info.name : "none");
+        json_keep(json);
+    }
+    if (options->job.network)
+        good = bench_job(&options->job, device, options, options->seconds, json, &first);
+    /* building, copying and warming up take the other half of the time */
+    for (int i = 0; i < step_job_count && !options->job.network; i++)
+        bench_job(&step_jobs[i], device, options, options->seconds / 2 / step_job_count, json,
+                  &first);
+    if (json)
+        fprintf(json, "\n]}\n");
+    return good;
 }
 
 int main(int argc, char **argv)
 {
-    /* a small one, then what matters most: time may run out */
-    static const int64_t sizes[][3] = {
-        {256, 256, 128}, {1000, 1000, 200}, {512, 512, 160}, {128, 128, 128}};
-    static const char *const networks[] = {"revnet3d-full", "revunet3d"};
     bench_options options = {.job = {.policy = "reversible", .storage = "bf16", .streams = "i16"},
                              .steps = 50,
                              .seconds = 90};
@@ -270,47 +320,27 @@ int main(int argc, char **argv)
         fprintf(
             stderr,
             "usage: bench_step_gpu [--library FILE] [--network NAME --size XxYxZ] [--policy P]\n"
-            "    [--storage bf16|f32] [--streams i16|bf16|f32] [--steps N] [--seconds S] "
-            "[--json FILE]\n");
+            "    [--storage bf16|f32] [--streams i16|bf16|f32] [--budget BYTES] [--steps N]\n"
+            "    [--seconds S] [--json FILE] [--plan-only]\n");
         return 2;
     }
-    if (rvx__device_open(&device, "cuda", options.library, &error) != RVX_OK) {
+    if (!options.plan_only &&
+        rvx__device_open(&device, "cuda", options.library, &error) != RVX_OK) {
         fprintf(stderr, "bench_step_gpu: %s\n", error.message);
         return 3;
     }
-    printf("%s, %.1f GiB free\n", device->info.name, (double)device->info.free_bytes / 0x1p30);
-    fflush(stdout);
     FILE *json = options.json ? fopen(options.json, "w") : NULL;
-    bool first = true;
-    options.end = now_seconds() + options.seconds;
-    if (json) {
-        fprintf(json, "{\"device\": \"%s\", \"rows\": [", device->info.name);
-        json_keep(json);
+    if (options.json && !json) {
+        fprintf(stderr, "bench_step_gpu: %s: cannot be written\n", options.json);
+        rvx__device_close(device);
+        return 2;
     }
-    if (options.job.network) {
-        run_job(&options.job, device, &options, options.seconds, json, &first);
-    } else {
-        /* three ways of streams and memory for each, and segmenting, shares of the time */
-        double share = options.seconds / 36;
-        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
-            for (int n = 0; n < 2; n++) {
-                bench_job job = options.job;
-                job.network = networks[n];
-                memcpy(job.size, sizes[s], sizeof job.size);
-                run_job(&job, device, &options, share, json, &first);
-                job.streams = "bf16";
-                run_job(&job, device, &options, share, json, &first);
-                job.policy = "store";
-                run_job(&job, device, &options, share, json, &first);
-                job.policy = "inference";
-                job.streams = "i16";
-                run_job(&job, device, &options, share, json, &first);
-            }
-    }
-    if (json) {
-        fprintf(json, "\n]}\n");
+    if (device)
+        printf("%s, %.1f GiB free\n", device->info.name, (double)device->info.free_bytes / 0x1p30);
+    fflush(stdout);
+    const bool good = bench_all(device, &options, json);
+    if (json)
         fclose(json);
-    }
     rvx__device_close(device);
-    return 0;
+    return good ? 0 : 1;
 }
