@@ -73,7 +73,7 @@ peers: test-deps
 	$(BUILD)/peers/bin/python -m pip install -q --disable-pip-version-check $(PEERS) && echo "$(PEERS)" >$(BUILD)/peers/made && echo "peers: $(PEERS)"; }
 
 .PHONY: test-binaries
-test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so $(BUILD)/bench_step_gpu
+test-binaries: $(TEST_BINARIES) $(BUILD)/librevoxel_cuda_emulated.so $(BUILD)/bench_step_gpu $(BUILD)/bench_gpu_emulated
 
 # DICOM is read by a library of its own, loaded at run time (engine/volume/dicom_plugin.h), where GDCM is.
 GDCM := $(patsubst %/gdcmReader.h,%,$(firstword $(wildcard /usr/include/gdcm-*/gdcmReader.h)))
@@ -270,9 +270,27 @@ gpu-kit: $(GPU_PROGRAMS)
 	@tar czf $(BUILD)-gpu.tar.gz $(BUILD)-gpu
 	@echo "$(BUILD)-gpu: $$(du -sm $(BUILD)-gpu | cut -f1) MiB, packed $$(du -sm $(BUILD)-gpu.tar.gz | cut -f1) MiB in $(BUILD)-gpu.tar.gz"
 
-$(BUILD)/bench_gpu: bench/bench_gpu.cu bench/cudnn.cc bench/gpu_peers.h bench/json_keep.h $(BUILD)/librevoxel.a
+$(BUILD)/bench/%.cuda.o: bench/%.cu
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCC_FLAGS) -I/usr/local/cuda/include -cudart static -o $@ bench/bench_gpu.cu bench/cudnn.cc $(BUILD)/librevoxel.a -Xcompiler -fopenmp $(LIBS)
+	$(NVCC) $(NVCC_FLAGS) -MMD -MF $(@:.o=.d) -c -o $@ $<
+
+# cuDNN is reached through the file that the plug-in has for it.
+BENCH_GPU_SOURCES := bench/bench_gpu.cu $(wildcard bench/gpu/*.cu)
+$(BUILD)/bench_gpu: $(patsubst %.cu,$(BUILD)/%.cuda.o,$(BENCH_GPU_SOURCES)) $(BUILD)/kernels/cuda/cudnn_gpu.cuda.o $(BUILD)/librevoxel.a
+	$(NVCC) -cudart static -o $@ $^ -Xcompiler -fopenmp $(LIBS)
+
+# The same program on the emulation, for tests/cuda/test_bench_gpu.py.
+$(BUILD)/bench/%.emulated.o: bench/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) -x c++ -c -o $@ $<
+
+$(BUILD)/bench/%.emulated.o: bench/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) -c -o $@ $<
+
+$(BUILD)/bench_gpu_emulated: $(patsubst %.cu,$(BUILD)/%.emulated.o,$(filter-out bench/gpu/device.cu bench/gpu/cublas.cu,$(BENCH_GPU_SOURCES))) \
+		$(patsubst %.cc,$(BUILD)/%.emulated.o,$(wildcard bench/gpu/*.cc)) $(EMULATED_OBJECTS) $(BUILD)/librevoxel.a
+	$(CXX) $(CFLAGS) -fopenmp -o $@ $^ $(LIBS)
 
 $(BUILD)/bench_step_gpu: $(BUILD)/bench/bench_step_gpu.o $(BUILD)/bench/step_job.o $(BUILD)/librevoxel.a
 	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)

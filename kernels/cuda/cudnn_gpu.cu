@@ -2,6 +2,7 @@
  * cuDNN's own logs name it: "cudnn:eng5_k2=3_k6=1". */
 #include "kernels/cuda/cudnn_gpu.h"
 
+#include <chrono>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -244,14 +245,17 @@ Descriptor plan_of(const Cudnn &cudnn, Descriptor config, int64_t *workspace)
     return nullptr;
 }
 
-/* Appends a configuration that can be run and is not there yet. */
+typedef std::chrono::steady_clock Clock;
+
+/* Appends a configuration that can be run and is not there yet. Some are compiled for that: after
+ * `until` only the first is. */
 int add(const Cudnn &cudnn, LibraryAlgorithm *list, int count, int most, Descriptor config,
-        const LibraryConv &c)
+        const LibraryConv &c, Clock::time_point until)
 {
     LibraryAlgorithm a = {};
     Knob knobs[KNOBS];
     int64_t one, index = -1;
-    if (count == most)
+    if (count == most || (count > 0 && Clock::now() >= until))
         return count;
     Descriptor engine = make(cudnn, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     Descriptor plan = plan_of(cudnn, config, &a.workspace_bytes);
@@ -310,7 +314,8 @@ Descriptor config_of(const Cudnn &cudnn, const Graph &graph, int64_t index, cons
 }
 
 int add_heuristics(const Cudnn &cudnn, LibraryAlgorithm *list, int count, int most,
-                   const Graph &graph, cudnnBackendHeurMode_t mode, const LibraryConv &c)
+                   const Graph &graph, cudnnBackendHeurMode_t mode, const LibraryConv &c,
+                   Clock::time_point until)
 {
     Descriptor heuristics = make(cudnn, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), configs[HEURISTICS];
     int64_t found = 0;
@@ -322,7 +327,7 @@ int add_heuristics(const Cudnn &cudnn, LibraryAlgorithm *list, int count, int mo
         cudnn.get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                   HEURISTICS, &found, configs) == CUDNN_STATUS_SUCCESS)
         for (int i = 0; i < found && i < HEURISTICS; i++)
-            count = add(cudnn, list, count, most, configs[i], c);
+            count = add(cudnn, list, count, most, configs[i], c, until);
     for (Descriptor d : configs)
         destroy(cudnn, d);
     destroy(cudnn, heuristics);
@@ -353,8 +358,11 @@ Cudnn *cudnn_open(void *queue, int64_t *version)
 }
 
 /* What the heuristics propose, then every engine with knobs of cuDNN's own choice. */
-int cudnn_list(Cudnn *cudnn, LibraryAlgorithm *list, int most, const LibraryConv &c)
+int cudnn_list(Cudnn *cudnn, LibraryAlgorithm *list, int most, const LibraryConv &c, double seconds)
 {
+    const Clock::time_point until =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                           std::chrono::duration<double>(seconds > 0 ? seconds : 0));
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B,
                                                    CUDNN_HEUR_MODE_FALLBACK};
     Graph graph;
@@ -363,12 +371,12 @@ int cudnn_list(Cudnn *cudnn, LibraryAlgorithm *list, int most, const LibraryConv
     if (!graph_make(*cudnn, &graph, c))
         return 0;
     for (cudnnBackendHeurMode_t mode : modes)
-        count = add_heuristics(*cudnn, list, count, most, graph, mode, c);
+        count = add_heuristics(*cudnn, list, count, most, graph, mode, c, until);
     cudnn->get(graph.graph, CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT, CUDNN_TYPE_INT64, 1,
                &one, &engines);
     for (int64_t i = 0; i < engines; i++)
         if (Descriptor config = config_of(*cudnn, graph, i, "")) {
-            count = add(*cudnn, list, count, most, config, c);
+            count = add(*cudnn, list, count, most, config, c, until);
             destroy(*cudnn, config);
         }
     graph_free(*cudnn, &graph);
@@ -428,7 +436,7 @@ void cudnn_unprepare(Cudnn *cudnn, void *prepared)
 namespace rvx
 {
 Cudnn *cudnn_open(void *, int64_t *) { return nullptr; }
-int cudnn_list(Cudnn *, LibraryAlgorithm *, int, const LibraryConv &) { return 0; }
+int cudnn_list(Cudnn *, LibraryAlgorithm *, int, const LibraryConv &, double) { return 0; }
 void *cudnn_prepare(Cudnn *, const LibraryConv &, const char *, const LibraryOperands &)
 {
     return nullptr;

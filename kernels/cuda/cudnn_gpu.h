@@ -10,7 +10,9 @@ namespace rvx
 /* Null: not there, or refused. `version`: as cuDNN counts, 91002 is 9.10.2. */
 struct Cudnn;
 Cudnn *cudnn_open(void *queue, int64_t *version);
-int cudnn_list(Cudnn *cudnn, LibraryAlgorithm *list, int most, const LibraryConv &c);
+/* No algorithm is looked at after so many seconds, but for the first. */
+int cudnn_list(Cudnn *cudnn, LibraryAlgorithm *list, int most, const LibraryConv &c,
+               double seconds = 3600);
 void *cudnn_prepare(Cudnn *cudnn, const LibraryConv &c, const char *name,
                     const LibraryOperands &operands);
 bool cudnn_run(Cudnn *cudnn, void *prepared);
