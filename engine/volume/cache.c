@@ -4,6 +4,7 @@
 
 #include "engine/base/checksum.h"
 #include "engine/volume/repair.h"
+#include "engine/volume/volume_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,16 +53,27 @@ static uint64_t recipe_hash(const rvx_case_recipe *r)
     return rvx__hash_value(&hash);
 }
 
-static void hash_source(rvx_hash *hash, const char *path)
+static void hash_file(rvx_hash *hash, const char *path)
 {
     struct stat info = {0};
-    const char *name = path ? rvx__path_name(path) : "";
-    if (path && stat(path, &info) != 0)
+    const char *name = rvx__path_name(path);
+    if (stat(path, &info) != 0)
         memset(&info, 0, sizeof info); /* opening it will say what is wrong */
     rvx__hash_add(hash, name, (int64_t)strlen(name) + 1);
     hash_integer(hash, info.st_size);
     hash_integer(hash, info.st_mtim.tv_sec);
     hash_integer(hash, info.st_mtim.tv_nsec);
+}
+
+/* Every file of a volume. */
+static rvx_status hash_source(rvx_hash *hash, const char *path, rvx_error *error)
+{
+    rvx_names files;
+    rvx_status status = rvx__volume_files(&files, path, error);
+    for (int64_t i = 0; i < files.count; i++)
+        hash_file(hash, files.names[i]);
+    rvx__names_free(&files);
+    return status;
 }
 
 rvx_status rvx__cache_place_find(rvx_cache_place *place, const char *folder, const char *identifier,
@@ -70,11 +82,15 @@ rvx_status rvx__cache_place_find(rvx_cache_place *place, const char *folder, con
 {
     char name[512];
     rvx_hash hash;
+    rvx_status status = RVX_OK;
     place->recipe = recipe_hash(recipe);
     rvx__hash_start(&hash);
-    for (int c = 0; c < recipe->channel_count; c++)
-        hash_source(&hash, image_paths[c]);
-    hash_source(&hash, label_path);
+    for (int c = 0; c < recipe->channel_count && status == RVX_OK; c++)
+        status = hash_source(&hash, image_paths[c], error);
+    if (label_path && status == RVX_OK)
+        status = hash_source(&hash, label_path, error);
+    if (status != RVX_OK)
+        return rvx__fail_context(error, "case %s", identifier);
     place->sources = rvx__hash_value(&hash);
     int written = snprintf(name, sizeof name, "%s-%016llx.rvxcase", identifier,
                            (unsigned long long)place->recipe);

@@ -3,9 +3,10 @@
  * be larger than memory. Several runs, folds and processes may share a folder.
  *
  * Invariant: a cached case holds the bits that rvx__case_load makes. A file is used only where its
- * header's checksum, its format, the recipe, and name, size and time of every source file are those
- * in hand; otherwise it is made anew, appears whole or not at all, and whoever has the old one
- * mapped keeps it. docs/cache.md describes the format. */
+ * header's checksum, its format, the recipe, and name, size and time of every source file, those
+ * behind headers and in DICOM folders too, are those in hand; otherwise it is made anew, appears
+ * whole or not at all, and whoever has the old one mapped keeps it. docs/cache.md describes the
+ * format. */
 #ifndef RVX_CACHE_H
 #define RVX_CACHE_H
 

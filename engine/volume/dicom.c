@@ -7,6 +7,7 @@
  * Volume is in a frame of reference of its own; its numbers are taken as LPS, and this is said. */
 #include "engine/volume/dicom.h"
 
+#include "engine/base/file.h"
 #include "engine/volume/dicom_head.h"
 
 #include <math.h>
@@ -121,9 +122,23 @@ cleanup:
     return status;
 }
 
+/* Also files that opening will refuse, as those of a second series. */
+static rvx_status dicom_list(rvx_names *names, const char *path, rvx_error *error)
+{
+    rvx__dicom_files files = {0};
+    rvx_status status = rvx__dicom_files_list(&files, path, error);
+    if (status == RVX_OK) {
+        *names = (rvx_names){files.paths, files.count};
+        files.paths = NULL;
+    }
+    rvx__dicom_files_free(&files);
+    return status;
+}
+
 const rvx__format rvx__format_dicom = {
     .name = "DICOM",
     .recognise = dicom_recognise,
     .folder = rvx__dicom_folder,
     .parse = dicom_parse,
+    .list = dicom_list,
 };

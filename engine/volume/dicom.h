@@ -11,7 +11,7 @@
 typedef struct rvx__dicom_files {
     const rvx_dicom *library;
     rvx_dicom_session *session;
-    char **paths;
+    char **paths;            /* NULL: taken over by another */
     rvx_dicom_image *images; /* what each says; their frames are gone once sources are made */
     int64_t count;
 } rvx__dicom_files;

@@ -18,7 +18,8 @@ enum { DEPTH_MAX = 16, ENTRIES_MAX = 1 << 18 };
 void rvx__dicom_files_free(rvx__dicom_files *files)
 {
     for (int64_t i = 0; i < files->count; i++) {
-        free(files->paths[i]);
+        if (files->paths)
+            free(files->paths[i]);
         files->library->image_free(&files->images[i]);
     }
     if (files->library)

@@ -1,5 +1,5 @@
 /* The format table. Owns: which formats there are, in the order in which a file is offered to them,
- * and what file names say. */
+ * what file names say, and how a volume's format is found. */
 #include "engine/volume/format.h"
 #include "engine/base/file.h"
 
@@ -85,4 +85,51 @@ void rvx__header_free(rvx__header *header)
     rvx__text_free(&header->text);
     free(header->data_name);
     *header = (rvx__header){0};
+}
+
+/* NIfTI pairs are known by their headers: IMAGE.img stands for IMAGE.hdr. */
+static char *header_path(const char *path)
+{
+    static const char *const endings[2][2] = {{".img", ".hdr"}, {".img.gz", ".hdr.gz"}};
+    char *copy = strdup(path);
+    for (int i = 0; copy && i < 2; i++)
+        if (rvx__text_ends_with(copy, endings[i][0]))
+            memcpy(copy + strlen(copy) - strlen(endings[i][0]), endings[i][1],
+                   strlen(endings[i][1]));
+    return copy;
+}
+
+rvx_status rvx__format_open(rvx__opened *o, const char *path, rvx_error *error)
+{
+    rvx_status status = RVX_OK;
+    *o = (rvx__opened){.path = header_path(path)};
+    if (!o->path)
+        return rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
+    o->format = rvx__format_of_folder(o->path);
+    if (o->format)
+        return RVX_OK;
+    if (rvx__path_is_directory(o->path))
+        return rvx__fail(error, RVX_ERROR_FORMAT,
+                         "%s: a folder without DICOM files in it, or not too deep below it; "
+                         "expected those, or the name of a file",
+                         o->path);
+    RVX_TRY(rvx__source_open(&o->source, o->path, error));
+    RVX_TRY(rvx__source_read(o->source, o->head, sizeof o->head, &o->count, error));
+    for (int i = 0; rvx__formats[i] && !o->format; i++)
+        if (rvx__formats[i]->recognise(o->head, o->count))
+            o->format = rvx__formats[i];
+    if (!o->format)
+        status =
+            rvx__fail(error, RVX_ERROR_FORMAT,
+                      "%s: not a volume: no header of a known format in its %s%lld bytes", o->path,
+                      o->count < RVX__HEAD_BYTES ? "" : "first ", (long long)o->count);
+cleanup:
+    return status;
+}
+
+void rvx__format_close(rvx__opened *opened)
+{
+    rvx__source_close(opened->source);
+    free(opened->path);
+    *opened = (rvx__opened){0};
 }

@@ -58,6 +58,8 @@ typedef struct rvx__request {
     const char *path;
 } rvx__request;
 
+struct rvx_names;
+
 typedef struct rvx__format {
     const char *name;
     const char *suffixes[4]; /* names that the writer takes, NULL-terminated; none: read only */
@@ -70,6 +72,9 @@ typedef struct rvx__format {
      * product with the voxel size fits int64. The caller frees the layout, also after a failure. */
     rvx_status (*parse)(rvx_volume_info *info, rvx__layout *layout, rvx__source *header,
                         const uint8_t *head, int64_t count, const char *path, rvx_error *error);
+    /* Every file that the volume is read from, for volume_files.h; `files` is zeroed before and
+     * freed by the caller, also after a failure. NULL: `path` and what its header names. */
+    rvx_status (*list)(struct rvx_names *files, const char *path, rvx_error *error);
     /* The header, zeroed before; the caller frees it, also after a failure. */
     rvx_status (*compose)(rvx__header *header, const rvx__request *request, rvx_error *error);
 } rvx__format;
@@ -86,6 +91,19 @@ bool rvx__dicom_file(const char *path); /* such files need no ending */
 /* The format by which a folder is a volume; NULL where it is none. */
 const rvx__format *rvx__format_of_folder(const char *path);
 void rvx__header_free(rvx__header *header); /* zeroed is legal */
+
+/* A volume whose format is known and whose header is still to be parsed. */
+typedef struct rvx__opened {
+    char *path; /* of the header: IMAGE.hdr where IMAGE.img was asked for */
+    const rvx__format *format;
+    rvx__source *source; /* NULL: a folder */
+    uint8_t head[RVX__HEAD_BYTES];
+    int64_t count; /* bytes of the head */
+} rvx__opened;
+
+/* Knows a file by its content. The caller closes it, also after a failure. */
+rvx_status rvx__format_open(rvx__opened *opened, const char *path, rvx_error *error);
+void rvx__format_close(rvx__opened *opened); /* zeroed is legal */
 
 int64_t rvx__voxel_type_bytes(rvx_voxel_type type);
 const char *rvx__voxel_type_name(rvx_voxel_type type);

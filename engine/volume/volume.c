@@ -2,7 +2,6 @@
  * Invariant: working memory is one chunk of voxels whatever a header says; a whole volume's memory
  * grows only with the voxels that did arrive. */
 #include "engine/volume/volume.h"
-#include "engine/base/file.h"
 #include "engine/volume/format.h"
 #include "engine/volume/repair.h"
 #include "engine/volume/segments.h"
@@ -71,47 +70,18 @@ static void swap_bytes(uint8_t *raw, int64_t count, int bytes)
         }
 }
 
-/* NIfTI pairs are known by their headers: IMAGE.img stands for IMAGE.hdr. */
-static char *header_path(const char *path)
+static rvx_status header_parse(rvx_volume_reader *r, const char *path, rvx_error *error)
 {
-    static const char *const endings[2][2] = {{".img", ".hdr"}, {".img.gz", ".hdr.gz"}};
-    char *copy = strdup(path);
-    for (int i = 0; copy && i < 2; i++)
-        if (rvx__text_ends_with(copy, endings[i][0]))
-            memcpy(copy + strlen(copy) - strlen(endings[i][0]), endings[i][1],
-                   strlen(endings[i][1]));
-    return copy;
-}
-
-static rvx_status header_parse(rvx_volume_reader *r, rvx_error *error)
-{
-    rvx_status status = RVX_OK;
-    uint8_t head[RVX__HEAD_BYTES] = {0};
-    int64_t count = 0;
-    rvx__source *source = NULL;
-    const rvx__format *format = rvx__format_of_folder(r->path);
-    if (!format && rvx__path_is_directory(r->path))
-        return rvx__fail(error, RVX_ERROR_FORMAT,
-                         "%s: a folder without DICOM files in it, or not too deep below it; "
-                         "expected those, or the name of a file",
-                         r->path);
-    if (!format) {
-        RVX_TRY(rvx__source_open(&source, r->path, error));
-        RVX_TRY(rvx__source_read(source, head, sizeof head, &count, error));
+    rvx__opened opened = {0};
+    rvx_status status = rvx__format_open(&opened, path, error);
+    if (status == RVX_OK) {
+        r->path = opened.path;
+        opened.path = NULL;
+        r->layout.layers = 1;
+        status = opened.format->parse(&r->info, &r->layout, opened.source, opened.head,
+                                      opened.count, r->path, error);
     }
-    for (int i = 0; rvx__formats[i] && !format; i++)
-        if (rvx__formats[i]->recognise(head, count))
-            format = rvx__formats[i];
-    if (!format) {
-        status = rvx__fail(error, RVX_ERROR_FORMAT,
-                           "%s: not a volume: no header of a known format in its %s%lld bytes",
-                           r->path, count < RVX__HEAD_BYTES ? "" : "first ", (long long)count);
-        goto cleanup;
-    }
-    r->layout.layers = 1;
-    RVX_TRY(format->parse(&r->info, &r->layout, source, head, count, r->path, error));
-cleanup:
-    rvx__source_close(source);
+    rvx__format_close(&opened);
     return status;
 }
 
@@ -126,14 +96,12 @@ rvx_status rvx__volume_reader_open_repair(rvx_volume_reader **reader, const char
     rvx_status status = RVX_OK;
     *reader = NULL;
     rvx_volume_reader *r = calloc(1, sizeof *r);
-    if (r)
-        r->path = header_path(path);
-    if (!r || !r->path) {
+    if (!r) {
         status = rvx__fail(error, RVX_ERROR_MEMORY, "%s: out of memory", path);
         goto cleanup;
     }
     r->layout.repairs = repairs;
-    RVX_TRY(header_parse(r, error));
+    RVX_TRY(header_parse(r, path, error));
     RVX_TRY(rvx__parts_open(&r->parts, r->path, &r->info, &r->layout, error));
     r->chunk_voxels = CHUNK_VALUES / r->layout.layers;
     r->raw = malloc((size_t)(CHUNK_VALUES * types[r->info.type].bytes));

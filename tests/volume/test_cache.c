@@ -237,6 +237,111 @@ static void test_partial(void)
     rvx__case_free(&one);
 }
 
+/* ---- Voxels behind a header -------------------------------------------------------------------
+ */
+
+enum { EDGE = 12, SLICES = 8, SLICE = EDGE * EDGE };
+
+/* One way to keep voxels beside their header; `text` NULL: as a writer makes it. */
+typedef struct kind {
+    const char *what, *header, *text;
+    const char *data; /* one of its data files */
+} kind;
+
+#define NRRD_LINES                                                                                 \
+    "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 12 12 8\nencoding: raw\n"                         \
+    "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,2)\n"                  \
+    "space origin: (0,0,0)\n"
+#define META_LINES                                                                                 \
+    "ObjectType = Image\nNDims = 3\nDimSize = 12 12 8\nElementType = MET_UCHAR\n"                  \
+    "ElementSpacing = 1 1 2\n"
+#define SLICE_NAMES "s0.raw\ns1.raw\ns2.raw\ns3.raw\ns4.raw\ns5.raw\ns6.raw\ns7.raw\n"
+
+static const kind kinds[] = {
+    {"a NIfTI pair", "k.hdr", NULL, "k.img"},
+    {"a NIfTI pair by its image", "k.img", NULL, "k.img"},
+    {"raw voxels and JSON", "k.raw.json", NULL, "k.raw"},
+    {".nhdr and a file", "k.nhdr", NRRD_LINES "data file: k.bin\n", "k.bin"},
+    {".nhdr and a list", "k.nhdr", NRRD_LINES "data file: LIST 2\n" SLICE_NAMES, "s3.raw"},
+    {".nhdr and a pattern", "k.nhdr", NRRD_LINES "data file: s%d.raw 0 7 1 2\n", "s7.raw"},
+    {".mhd and a file", "k.mhd", META_LINES "ElementDataFile = k.bin\n", "k.bin"},
+    {".mhd and a list", "k.mhd", META_LINES "ElementDataFile = LIST 2D\n" SLICE_NAMES, "s0.raw"},
+    {".mhd and a pattern", "k.mhd", META_LINES "ElementDataFile = s%d.raw 0 7 1\n", "s4.raw"},
+};
+
+static void write_kind(const kind *k)
+{
+    const rvx_geometry grid = {.size = {EDGE, EDGE, SLICES},
+                               .spacing = {1, 1, 2},
+                               .direction = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+    uint8_t voxels[SLICES * SLICE];
+    char name[16], header[512];
+    for (int i = 0; i < SLICES * SLICE; i++)
+        voxels[i] = (uint8_t)(rvx__philox(9, 0, (uint64_t)i).word[0] % 3);
+    snprintf(header, sizeof header, "%s", at(strcmp(k->header, "k.img") ? k->header : "k.hdr"));
+    rvx__volume_write(at("other.nii"), &grid, RVX_VOXEL_U8, voxels, NULL, &error);
+    if (k->text) {
+        rvx__file_write(header, k->text, (int64_t)strlen(k->text), &error);
+        rvx__file_write(at("k.bin"), voxels, sizeof voxels, &error);
+        for (int z = 0; z < SLICES; z++) {
+            snprintf(name, sizeof name, "s%d.raw", z);
+            rvx__file_write(at(name), voxels + z * SLICE, SLICE, &error);
+        }
+    } else {
+        rvx__volume_write(header, &grid, RVX_VOXEL_U8, voxels, NULL, &error);
+    }
+}
+
+/* Another last voxel, a second later, in a file as long as before. */
+static bool data_change(const char *path)
+{
+    struct stat before;
+    uint8_t voxel;
+    int file = open(path, O_RDWR);
+    bool changed = fstat(file, &before) == 0 && pread(file, &voxel, 1, before.st_size - 1) == 1;
+    voxel = (uint8_t)((voxel + 1) % 3);
+    const struct timespec times[2] = {before.st_atim,
+                                      {before.st_mtim.tv_sec + 1, before.st_mtim.tv_nsec}};
+    changed =
+        changed && pwrite(file, &voxel, 1, before.st_size - 1) == 1 && futimens(file, times) == 0;
+    close(file);
+    return changed;
+}
+
+static void test_kind(const kind *k, bool as_label)
+{
+    static const rvx_channel_recipe plain = {.normalization = RVX_NORMALIZATION_NONE};
+    const rvx_case_recipe one = {.channel_count = 1,
+                                 .channels = &plain,
+                                 .label_rule = RVX_RESAMPLING_LINEAR,
+                                 .class_count = 3,
+                                 .ignore_label = -1};
+    rvx_case first = {0}, second = {0}, fresh = {0};
+    char header[512], other[512];
+    write_kind(k);
+    snprintf(header, sizeof header, "%s", at(k->header));
+    snprintf(other, sizeof other, "%s", at("other.nii"));
+    const char *const image = as_label ? other : header, *label = as_label ? header : other;
+    const char *const where = at("cache");
+    tap_ok(!rvx__cache_has(where, "k", &image, label, &one) &&
+               rvx__cache_load(&first, where, "k", &image, label, &one, &error) == RVX_OK &&
+               rvx__cache_has(where, "k", &image, label, &one),
+           "%s as %s: cached", k->what, as_label ? "labels" : "an image");
+    tap_ok(data_change(at(k->data)) && !rvx__cache_has(where, "k", &image, label, &one),
+           "stale once %s is another", k->data);
+    tap_ok(rvx__cache_load(&second, where, "k", &image, label, &one, &error) == RVX_OK &&
+               rvx__case_load(&fresh, "k", &image, label, &one, &error) == RVX_OK &&
+               same_case(&second, &fresh) && !same_case(&second, &first),
+           "made again from what is there now");
+    rvx__case_free(&first);
+    rvx__case_free(&second);
+    rvx__case_free(&fresh);
+    tap_ok(unlink(at(k->data)) == 0 &&
+               rvx__cache_load(&first, where, "k", &image, label, &one, &error) == RVX_ERROR_IO &&
+               strstr(error.message, k->data),
+           "%s is missing: %s", k->data, error.message);
+}
+
 int main(void)
 {
     char command[600];
@@ -245,6 +350,9 @@ int main(void)
     write_sources(40, 1);
     test_stale();
     test_partial();
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        for (int as_label = 0; as_label < 2; as_label++)
+            test_kind(&kinds[i], as_label);
     snprintf(command, sizeof command, "rm -r %s", folder);
     TAP_OK(system(command) == 0);
     return tap_done();
