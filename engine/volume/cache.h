@@ -13,7 +13,7 @@
 #include "engine/volume/preprocess.h"
 
 enum {
-    RVX_CACHE_FORMAT = 3,
+    RVX_CACHE_FORMAT = 4,
     RVX_CACHE_CHUNK = 16, /* voxels along each axis: labels of a chunk fill a page */
     RVX_CACHE_HEADER_BYTES = 4096
 };

@@ -1,6 +1,7 @@
 /* A case as a stream: see case_reader.h. Raw slices -> intensities -> the network's grid. */
 #include "engine/volume/case_reader.h"
 #include "engine/volume/dataset.h"
+#include "engine/volume/nonzero.h"
 #include "engine/volume/percentile.h"
 
 #include <math.h>
@@ -20,6 +21,7 @@ struct rvx_case_reader {
     const float **memory;          /* by channel */
     rvx_intensity_map *intensities;
     float (*range)[2]; /* of normalised values, by channel; found where a spline is held to it */
+    int64_t outside;   /* zeros of the box outside the mask; 0 where nothing asks for it */
     float *slab;       /* raw slices of one channel, in the box */
     float *uncut;      /* the same as the file has them; NULL: the box has whole slices */
     int64_t slab_slices;
@@ -48,17 +50,32 @@ static rvx_resampler_options resampler_options(const rvx_grid_map *map,
     return o;
 }
 
+/* Some z-score counts the mask of voxels that are not 0. */
+static bool counts_mask(const rvx_case_recipe *recipe)
+{
+    for (int c = 0; c < recipe->channel_count; c++)
+        if (recipe->channels[c].normalization == RVX_NORMALIZATION_ZSCORE &&
+            recipe->channels[c].nonzero_only)
+            return true;
+    return false;
+}
+
 int64_t rvx__case_reader_bytes(const rvx_grid_map *map, const rvx_case_recipe *recipe)
 {
-    int64_t bytes = map->file_size[0] * map->file_size[1] * slab_slices_of(map->file_size) *
-                    (int64_t)sizeof(float) * (recipe->crop_to_nonzero ? 2 : 1);
+    const int64_t slices = slab_slices_of(map->file_size);
+    const int64_t slab = map->file_size[0] * map->file_size[1] * slices * (int64_t)sizeof(float);
+    const bool mask = counts_mask(recipe);
+    int64_t measuring = 0, reading = recipe->crop_to_nonzero ? slab : 0;
+    if (mask || recipe->crop_to_nonzero) /* before anything else is there */
+        measuring = rvx__nonzero_bytes(map->file_size, slices, mask);
     for (int c = 0; c < recipe->channel_count; c++)
         if (recipe->channels[c].normalization == RVX_NORMALIZATION_PERCENTILES) {
-            bytes += rvx__percentiles_bytes(); /* of one channel at a time */
+            reading += rvx__percentiles_bytes(); /* of one channel at a time */
             break;
         }
     rvx_resampler_options options = resampler_options(map, recipe);
-    return bytes + (same_grid(map) ? 0 : rvx__resampler_bytes(&options));
+    reading += same_grid(map) ? 0 : rvx__resampler_bytes(&options);
+    return slab + (measuring > reading ? measuring : reading);
 }
 
 /* ---- Raw voxels -------------------------------------------------------------------------------
@@ -104,48 +121,32 @@ static rvx_status raw_read(rvx_case_reader *r, float *out, int c, int64_t z_firs
     return status;
 }
 
-/* Widens a box by slices. */
-static void box_widen(int64_t low[3], int64_t high[3], const float *slices, const int64_t size[3],
-                      int64_t z_first, int64_t z_count)
-{
-    for (int64_t z = z_first; z < z_first + z_count; z++)
-        for (int64_t y = 0; y < size[1]; y++, slices += size[0]) {
-            int64_t first = 0, last = size[0] - 1;
-            while (first < size[0] && slices[first] == 0)
-                first++;
-            if (first == size[0])
-                continue;
-            while (slices[last] == 0)
-                last--;
-            const int64_t row[3][2] = {{first, last}, {y, y}, {z, z}};
-            for (int axis = 0; axis < 3; axis++) {
-                low[axis] = row[axis][0] < low[axis] ? row[axis][0] : low[axis];
-                high[axis] = row[axis][1] > high[axis] ? row[axis][1] : high[axis];
-            }
-        }
-}
-
-/* The box of the voxels that are not 0 in some channel; of nothing but zeros, everything. Filling
- * holes, as nnU-Net does before it looks, would not change it. */
-static rvx_status nonzero_box(rvx_case_reader *r, int64_t first[3], int64_t size[3],
-                              rvx_error *error)
+/* One pass over all channels: the box that the recipe crops to, and where z-scores count the mask
+ * of voxels that are not 0, how many of the box lie outside of it. */
+static rvx_status nonzero_measure(rvx_case_reader *r, int64_t first[3], int64_t size[3],
+                                  rvx_error *error)
 {
     const int64_t *whole = r->info.geometry.size;
-    int64_t low[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, high[3] = {-1, -1, -1};
+    const bool mask = counts_mask(&r->recipe);
+    rvx_nonzero *nonzero = NULL;
+    rvx_status status = RVX_OK;
+    RVX_TRY(rvx__nonzero_create(&nonzero, whole, r->slab_slices, mask, error));
     for (int64_t z = 0; z < whole[2]; z += r->slab_slices) {
         int64_t count = whole[2] - z < r->slab_slices ? whole[2] - z : r->slab_slices;
         for (int c = 0; c < r->recipe.channel_count; c++) {
-            rvx_status status = uncut_read(r, r->slab, c, z, count, error);
-            if (status != RVX_OK)
-                return status;
-            box_widen(low, high, r->slab, whole, z, count);
+            RVX_TRY(uncut_read(r, r->slab, c, z, count, error));
+            rvx__nonzero_channel(nonzero, r->slab, count);
         }
+        RVX_TRY(rvx__nonzero_next(nonzero, count, error));
     }
-    for (int axis = 0; axis < 3; axis++) {
-        first[axis] = high[axis] < 0 ? 0 : low[axis];
-        size[axis] = high[axis] < 0 ? whole[axis] : high[axis] - low[axis] + 1;
-    }
-    return RVX_OK;
+    if (r->recipe.crop_to_nonzero)
+        rvx__nonzero_box(nonzero, first, size);
+    if (mask)
+        r->outside = rvx__nonzero_outside(nonzero) - whole[0] * whole[1] * whole[2] +
+                     size[0] * size[1] * size[2];
+cleanup:
+    rvx__nonzero_free(nonzero);
+    return status;
 }
 
 /* Slices of the box, normalised, [z][y][x][c]. */
@@ -247,9 +248,12 @@ static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
         double values[2];
         RVX_TRY(percentiles_find(r, c, values, error));
         r->intensities[c] = rvx__intensity_map_between(values[0], values[1]);
-    } else
-        r->intensities[c] = rvx__intensity_map_make(
-            recipe, &statistics.nonzero, sector ? in_sector - statistics.nonzero.count : zeros);
+    } else {
+        const int64_t counted = sector                 ? in_sector - statistics.nonzero.count
+                                : recipe->nonzero_only ? zeros - r->outside
+                                                       : zeros;
+        r->intensities[c] = rvx__intensity_map_make(recipe, &statistics.nonzero, counted);
+    }
     r->range[c][0] = mapped(&r->intensities[c], all.least);
     r->range[c][1] = mapped(&r->intensities[c], all.greatest);
 cleanup:
@@ -322,8 +326,8 @@ static rvx_status reader_prepare(rvx_case_reader *r, const char *name, rvx_error
     r->slab = malloc(slab);
     if (!r->slab)
         RVX_TRY(rvx__fail(error, RVX_ERROR_MEMORY, "no memory for a slab"));
-    if (r->recipe.crop_to_nonzero)
-        RVX_TRY(nonzero_box(r, first, size, error));
+    if (r->recipe.crop_to_nonzero || counts_mask(&r->recipe))
+        RVX_TRY(nonzero_measure(r, first, size, error));
     RVX_TRY(rvx__grid_map_make_box(&r->map, &r->info.geometry, first, size, r->recipe.spacing, name,
                                    error));
     r->shape = (rvx_shape){1, to[2], to[1], to[0], r->recipe.channel_count};

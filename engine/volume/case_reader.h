@@ -3,7 +3,8 @@
  * read is a function of the voxels and the recipe alone, however it is cut into calls and for any
  * thread count; memory is rvx__case_reader_bytes, whatever the length of the volume.
  *
- * Where the recipe crops, opening passes over the image once for the box of its nonzero voxels.
+ * Where the recipe crops or a z-score counts the mask of nonzero voxels, opening passes over the
+ * image once for the two.
  * Where a map of intensities or the range of a spline needs statistics of the whole case, opening
  * passes over the image once. */
 #ifndef RVX_CASE_READER_H

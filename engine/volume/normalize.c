@@ -48,12 +48,11 @@ rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
                                           const rvx_moments *nonzero, int64_t zeros)
 {
     rvx_intensity_map map = {-FLT_MAX, FLT_MAX, 0, 1};
-    rvx_moments m = rvx__moments_with_zeros(nonzero, zeros);
+    const rvx_moments m = rvx__moments_with_zeros(nonzero, zeros);
     assert(recipe->normalization != RVX_NORMALIZATION_PERCENTILES);
     switch (recipe->normalization) {
     case RVX_NORMALIZATION_ZSCORE:
-        m = recipe->nonzero_only ? *nonzero : m;
-        if (m.count == 0) /* nothing but zeros */
+        if (m.count == 0) /* nothing but zeros, and none of them counts */
             break;
         map.shift = (float)m.mean;
         map.scale = (float)(1 / fmax(sqrt(m.squares / (double)m.count), DEVIATION_LEAST));
@@ -105,17 +104,6 @@ int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*c
             count += columns[x][0] <= y && y <= columns[x][1];
     }
     return count;
-}
-
-rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
-                                          int64_t voxel_count, int64_t pitch)
-{
-    rvx_statistics statistics;
-    rvx__statistics_start(&statistics);
-    rvx__statistics_add(&statistics, voxels, voxel_count, pitch);
-    rvx__statistics_end(&statistics);
-    return rvx__intensity_map_make(recipe, &statistics.nonzero,
-                                   voxel_count - statistics.nonzero.count);
 }
 
 void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,

@@ -4,8 +4,9 @@
  * Normalisation is one monotone map per case and channel, out = (clamp(in, low, high) - shift) *
  * scale, found on the original grid and then applied to every voxel; nnU-Net's four schemes
  * and percentiles are choices of these four numbers. Where nnU-Net normalises inside the nonzero
- * mask only and leaves 0 outside, `nonzero_only` takes the statistics there but maps all voxels: an
- * anechoic cyst then stays darker than tissue. An ultrasound image is a lit sector on black, with
+ * mask only and leaves 0 outside, `nonzero_only` takes the statistics there but maps all voxels:
+ * what is outside stays darker than tissue. The mask is nnU-Net's: what is not 0 in some channel,
+ * and the holes in that (nonzero.h). An ultrasound image is a lit sector on black, with
  * black cysts and shadows inside: its z-score counts those and not the black around
  * (`sector_only`). In every slice the sector is the voxels that lie, in their row and in their
  * column, between the first and the last that is not 0.
@@ -44,7 +45,7 @@ rvx_normalization rvx__normalization_of_channel(const char *channel_name);
 
 typedef struct rvx_channel_recipe {
     rvx_normalization normalization;
-    bool nonzero_only; /* z-score: statistics over the voxels that are not 0 */
+    bool nonzero_only; /* z-score: statistics over the mask of the voxels that are not 0 */
     bool sector_only;  /* z-score: over the sector */
     /* CT: of the dataset's foreground, see fingerprint.h. Percentiles: low and high, 0 to 100. */
     double mean, std, low, high;
@@ -55,15 +56,12 @@ typedef struct rvx_intensity_map {
 } rvx_intensity_map;
 
 /* The map for one channel, from the statistics of its voxels: those that are not 0, and how many
- * are. Every value is finite. Not for percentiles, which moments do not tell. */
+ * zeros count beside them. Every value is finite. Not for percentiles, which moments do not tell.
+ */
 rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
                                           const rvx_moments *nonzero, int64_t zeros);
 /* Clips to [low, high], which become 0 and 1: for percentiles. */
 rvx_intensity_map rvx__intensity_map_between(double low, double high);
-/* As rvx__intensity_map_make for voxels in memory: one channel of `voxel_count` voxels, `pitch`
- * floats apart. */
-rvx_intensity_map rvx__intensity_map_find(const rvx_channel_recipe *recipe, const float *voxels,
-                                          int64_t voxel_count, int64_t pitch);
 /* Voxels of a slice [y][x] of `size` in its sector; `columns`: size[0] pairs of working memory. */
 int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*columns)[2]);
 void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,

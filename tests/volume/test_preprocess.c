@@ -41,38 +41,50 @@ static void test_names(void)
            rvx__normalization_of_channel("US") == RVX_NORMALIZATION_ZSCORE);
 }
 
+/* Of one channel of voxels in memory, `pitch` floats apart. */
+static rvx_intensity_map map_find(const rvx_channel_recipe *recipe, const float *voxels,
+                                  int64_t count, int64_t pitch)
+{
+    rvx_statistics s;
+    rvx__statistics_start(&s);
+    rvx__statistics_add(&s, voxels, count, pitch);
+    rvx__statistics_end(&s);
+    const int64_t zeros = recipe->nonzero_only ? 0 : count - s.nonzero.count;
+    return rvx__intensity_map_make(recipe, &s.nonzero, zeros);
+}
+
 static void test_maps(void)
 {
     /* Two channels, four voxels; channel 0: 0 2 4 10, mean 4, deviation sqrt(56 / 4). */
     float v[8] = {0, 7, 2, 7, 4, 7, 10, 7};
     rvx_channel_recipe r = {.normalization = RVX_NORMALIZATION_ZSCORE};
-    rvx_intensity_map map = rvx__intensity_map_find(&r, v, 4, 2);
+    rvx_intensity_map map = map_find(&r, v, 4, 2);
     TAP_OK(map.shift == 4 && fabsf(map.scale - 1 / sqrtf(14)) < 1e-7f);
     r.nonzero_only = true; /* 2 4 10: mean 16 / 3, variance 104 / 9 */
-    map = rvx__intensity_map_find(&r, v, 4, 2);
+    map = map_find(&r, v, 4, 2);
     TAP_OK(fabsf(map.shift - 16.0f / 3) < 1e-6f && fabsf(map.scale - 3 / sqrtf(104)) < 1e-7f);
-    map = rvx__intensity_map_find(&r, v + 1, 4, 2);
+    map = map_find(&r, v + 1, 4, 2);
     rvx__intensity_map_apply(v + 1, 4, 2, &map);
     tap_ok(v[1] == 0 && v[7] == 0 && v[2] == 2, "a constant channel becomes 0, the other stays");
     float zeros[4] = {0};
-    map = rvx__intensity_map_find(&r, zeros, 4, 1);
+    map = map_find(&r, zeros, 4, 1);
     rvx__intensity_map_apply(zeros, 4, 1, &map);
     tap_ok(zeros[0] == 0 && isfinite(map.scale), "nothing but zeros stays zero");
     float w[4] = {-3, 1, 2, 5};
     r = (rvx_channel_recipe){.normalization = RVX_NORMALIZATION_RESCALE};
-    map = rvx__intensity_map_find(&r, w, 4, 1);
+    map = map_find(&r, w, 4, 1);
     rvx__intensity_map_apply(w, 4, 1, &map);
     TAP_OK(w[0] == 0 && w[1] == 0.5f && w[2] == 0.625f && w[3] == 1);
     float ct[4] = {-2000, 40, 100, 3000};
     r = (rvx_channel_recipe){
         .normalization = RVX_NORMALIZATION_CT, .mean = 50, .std = 25, .low = -100, .high = 300};
-    map = rvx__intensity_map_find(&r, ct, 4, 1);
+    map = map_find(&r, ct, 4, 1);
     rvx__intensity_map_apply(ct, 4, 1, &map);
     TAP_OK(fabsf(ct[0] + 6) < 1e-6f && fabsf(ct[1] + 0.4f) < 1e-6f && fabsf(ct[2] - 2) < 1e-6f &&
            fabsf(ct[3] - 10) < 1e-6f);
     float same[2] = {3.25f, -1e30f};
     r = (rvx_channel_recipe){.normalization = RVX_NORMALIZATION_NONE};
-    map = rvx__intensity_map_find(&r, same, 2, 1);
+    map = map_find(&r, same, 2, 1);
     rvx__intensity_map_apply(same, 2, 1, &map);
     TAP_OK(same[0] == 3.25f && same[1] == -1e30f);
 }

@@ -27,7 +27,8 @@ def ok(passed, name):
     print(f"{'' if passed else 'not '}ok {count} - {name}", flush=True)
 
 
-def normalise(image, scheme, nonzero):
+def normalise(image, scheme, mask):
+    """mask: the voxels that a z-score counts; None: all."""
     image = image.astype(np.float64)
     if scheme == "ct":
         return (np.clip(image, 20, 180) - 100) / 40
@@ -37,7 +38,7 @@ def normalise(image, scheme, nonzero):
         low, high = np.percentile(image, [20, 99.5])
         return (np.clip(image, low, high) - low) / max(high - low, 1e-8)
     if scheme == "zscore":
-        inside = image[image != 0] if nonzero else image
+        inside = image if mask is None else image[mask]
         return (image - inside.mean()) / max(inside.std(), 1e-8)
     return image
 
@@ -57,10 +58,10 @@ def coordinates(out, size, separate):
     return np.meshgrid(*axes, indexing="ij")
 
 
-def nonzero_box(images):
-    """As nnU-Net crops: around the voxels that are not 0 in some channel, holes filled; z, y, x."""
+def nonzero_mask(images):
+    """nnU-Net's: the voxels that are not 0 in some channel, holes filled; z, y, x."""
     mask = np.any([nibabel.load(path).get_fdata().transpose(2, 1, 0) != 0 for path in images], axis=0)
-    return ndimage.find_objects(ndimage.binary_fill_holes(mask))[0]
+    return ndimage.binary_fill_holes(mask)
 
 
 def compare(images, label, scheme, nonzero, target, name, crop=False):
@@ -77,7 +78,8 @@ def compare(images, label, scheme, nonzero, target, name, crop=False):
         ours = np.fromfile(out + ".image", np.float32).reshape(shape)
         labels = np.fromfile(out + ".labels", np.uint8).reshape(shape[:3]) if label else None
     spacing = nibabel.load(images[0]).header.get_zooms()[:3]
-    box = nonzero_box(images) if crop else (slice(None),) * 3
+    mask = nonzero_mask(images)
+    box = ndimage.find_objects(mask)[0] if crop else (slice(None),) * 3
     worst = limit = 0
     for channel, path in enumerate(images):
         file = nibabel.load(path)
@@ -86,7 +88,7 @@ def compare(images, label, scheme, nonzero, target, name, crop=False):
         expected_shape = [
             m if t == 0 else max(1, int(np.rint(float(s) / t * m)))
             for m, s, t in zip(size, spacing[::-1], target[::-1])]
-        expected = normalise(voxels, scheme, nonzero)
+        expected = normalise(voxels, scheme, mask[box] if nonzero else None)
         if list(expected_shape) != list(size):
             separate = separate_axis([float(s) for s in spacing[::-1]], target[::-1])
             expected = ndimage.map_coordinates(
