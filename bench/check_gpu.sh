@@ -9,6 +9,7 @@
 #   SECONDS_MAX  for all stages together (default: 570: some machines end a command after 600)
 #   PART_SECONDS for each part, where its own limit is larger (default: its own)
 #   KERNEL_SECONDS, STEP_SECONDS, TORCH_SECONDS   of the benchmarks (default: 140, 90, 90)
+#   BESIDE       folder with gpu-kernels.json and gpu-step.json, which torch is compared with (default: OUT)
 # Exit status: 0 all stages passed, 1 some failed, 3 no GPU. Every part has a time limit of its own, and one
 # that fails or hangs does not hide the others: what is known stands in OUT at every moment.
 set -u
@@ -178,7 +179,8 @@ if wanted step && [ -x "$build/bench_step_gpu" ]; then
     show
 fi
 if wanted torch && [ -n "$python" ] && bounded "$python" -c 'import torch' 2>/dev/null; then
-    part torch $((torch_seconds + 10)) "$python" bench/peers/gpu_torch.py --json "$out/gpu-torch.json" --seconds "$torch_seconds" || true
+    part torch $((torch_seconds + 10)) "$python" bench/peers/gpu_torch.py --json "$out/gpu-torch.json" --beside "${BESIDE:-$out}" \
+        --seconds "$torch_seconds" || true
     show
 fi
 exit $failed

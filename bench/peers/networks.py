@@ -181,6 +181,12 @@ class RevUNet3d(nn.Module):
             self.add_module(f"dec{level}", stage)
         self.head0 = nn.Conv3d(widths[0], classes, 1, bias=True)
 
+    def sequence(self, stage, depth, x):
+        """The couplings of a stage; what coupling.py replaces."""
+        for block in range(depth):
+            x = getattr(stage, f"block{block}")(x)
+        return x
+
     def forward(self, x):
         skips = []
         x = self.stem(x)
@@ -188,13 +194,11 @@ class RevUNet3d(nn.Module):
             stage = getattr(self, f"enc{level}")
             if level:
                 x = stage.expand(functional.max_pool3d(x, 2))
-            for block in range(self.depths[0]):
-                x = getattr(stage, f"block{block}")(x)
+            x = self.sequence(stage, self.depths[0], x)
             skips.append(x)
         for level in reversed(range(self.levels)):
             stage = getattr(self, f"dec{level}")
-            for block in range(self.depths[1]):
-                x = getattr(stage, f"block{block}")(x)
+            x = self.sequence(stage, self.depths[1], x)
             if level:
                 x = functional.interpolate(stage.reduce(x), scale_factor=2, mode="trilinear",
                                            align_corners=False)
