@@ -17,13 +17,20 @@ void rvx__case_recipe_make(rvx_case_recipe *out, rvx_channel_recipe channels[RVX
         out->spacing[a] = recipe->spacing[a];
     for (int c = 0; c < out->channel_count; c++) {
         const rvx_normalisation *n = &recipe->normalisation[c];
+        const double span = (n->to[1] - n->to[0]) / 100;
         channels[c] = (rvx_channel_recipe){.normalization = (rvx_normalization)n->scheme,
                                            .nonzero_only = n->nonzero_only,
                                            .sector_only = n->sector_only,
                                            .mean = n->mean,
                                            .std = n->std,
                                            .low = n->lower,
-                                           .high = n->upper};
+                                           .high = n->upper,
+                                           .to = {n->to[0], n->to[1]},
+                                           .clip = n->clip};
+        if (n->relative) {
+            channels[c].to[0] = n->to[0] + span * n->lower;
+            channels[c].to[1] = n->to[0] + span * n->upper;
+        }
     }
 }
 

@@ -26,7 +26,7 @@ typedef enum rvx_normalisation_scheme {
     RVX_NORMALISE_CT,         /* clip to [lower, upper], then (x - mean) / std of the data set */
     RVX_NORMALISE_RESCALE,    /* to [0, 1] by the volume's range */
     RVX_NORMALISE_NONE,
-    RVX_NORMALISE_PERCENTILES /* to [0, 1] between two percentiles of the volume, clipped */
+    RVX_NORMALISE_PERCENTILES /* two percentiles of the volume to two numbers */
 } rvx_normalisation_scheme;
 
 typedef struct rvx_normalisation {
@@ -34,6 +34,9 @@ typedef struct rvx_normalisation {
     bool nonzero_only;              /* z-score over voxels other than zero */
     bool sector_only;               /* z-score over the lit sector, see preprocess.h */
     double lower, upper, mean, std; /* ct; percentiles: lower and upper, 0 to 100 */
+    double to[2];                   /* percentiles: what these become */
+    bool clip;                      /* percentiles: what lies beyond becomes them too */
+    bool relative;                  /* percentiles: `to` is what 0 and 100 would become */
 } rvx_normalisation;
 
 typedef struct rvx_transform {

@@ -157,6 +157,9 @@ rvx_status rvx__recipe_check(const rvx_recipe *recipe, rvx_error *error)
                              "field 'normalisation[%lld]' expected percentiles "
                              "0 <= lower < upper <= 100",
                              (long long)i);
+        if (channel->scheme == RVX_NORMALISE_PERCENTILES && !(channel->to[0] < channel->to[1]))
+            return rvx__fail(error, RVX_ERROR_ARGUMENT,
+                             "field 'normalisation[%lld]' expected b_min < b_max", (long long)i);
     }
     for (int axis = 0; axis < 3 && !recipe->spacing_native; axis++)
         if (!(recipe->spacing[axis] > 0 && isfinite(recipe->spacing[axis])))

@@ -10,8 +10,6 @@ static const char *const schedule_names[] = {"poly", "cosine", "constant", NULL}
 static const char *const policy_names[] = {"auto", "store", "checkpoint", "reversible", NULL};
 static const char *const storage_names[] = {"f32", "bf16", NULL};
 static const char *const streams_names[] = {"i16", "f32", "bf16", NULL};
-static const char *const scheme_names[] = {"zscore", "ct",          "rescale_to_0_1",
-                                           "none",   "percentiles", NULL};
 static const char *const resampling_names[] = {"cubic", "linear", "nearest", NULL};
 static const char *const axis_names[] = {"x", "y", "z", NULL};
 static const char *const axis_or_none[] = {"x", "y", "z", "none", NULL};
@@ -150,84 +148,6 @@ static rvx_status read_spacing(rvx_recipe *recipe, const rvx_json *json, rvx_err
 static json_t *write_spacing(const rvx_recipe *recipe)
 {
     return recipe->spacing_native ? json_null() : write_numbers(recipe->spacing, 3);
-}
-
-static rvx_status read_normalisation_channel(rvx_normalisation *out, const rvx_json *json,
-                                             rvx_error *error)
-{
-    static const char *const ct_keys[] = {"scheme", "lower", "upper", "mean", "std", NULL};
-    static const char *const zscore_keys[] = {"scheme", "nonzero_only", "sector_only", NULL};
-    static const char *const percentile_keys[] = {"scheme", "lower", "upper", NULL};
-    static const char *const plain_keys[] = {"scheme", NULL};
-    rvx_status status;
-    *out = (rvx_normalisation){.std = 1};
-    RVX_TRY(rvx__json_object(json, NULL, error));
-    rvx_json scheme = rvx__json_member(json, "scheme");
-    RVX_TRY(rvx__json_choice(&out->scheme, &scheme, scheme_names, error));
-    bool ct = out->scheme == RVX_NORMALISE_CT, zscore = out->scheme == RVX_NORMALISE_ZSCORE;
-    bool percentiles = out->scheme == RVX_NORMALISE_PERCENTILES;
-    RVX_TRY(rvx__json_object(json,
-                             ct            ? ct_keys
-                             : zscore      ? zscore_keys
-                             : percentiles ? percentile_keys
-                                           : plain_keys,
-                             error));
-    rvx_json nonzero = rvx__json_member(json, "nonzero_only");
-    if (!rvx__json_absent(&nonzero))
-        RVX_TRY(rvx__json_boolean(&out->nonzero_only, &nonzero, error));
-    rvx_json sector = rvx__json_member(json, "sector_only");
-    if (!rvx__json_absent(&sector))
-        RVX_TRY(rvx__json_boolean(&out->sector_only, &sector, error));
-    if (out->nonzero_only && out->sector_only)
-        RVX_TRY(rvx__json_fail(&sector, error, "expected false beside \"nonzero_only\": true"));
-    double *numbers[] = {&out->lower, &out->upper, &out->mean, &out->std};
-    for (int i = 0; ct && i < 4; i++) {
-        rvx_json number = rvx__json_member(json, ct_keys[i + 1]);
-        double min = i == 3 ? 1e-12 : i == 1 ? out->lower : -1e12;
-        RVX_TRY(rvx__json_number(numbers[i], &number, min, 1e12, error));
-    }
-    for (int i = 0; percentiles && i < 2; i++) {
-        rvx_json number = rvx__json_member(json, percentile_keys[i + 1]);
-        RVX_TRY(rvx__json_number(numbers[i], &number, i == 1 ? out->lower : 0, 100, error));
-    }
-cleanup:
-    return status;
-}
-
-static rvx_status read_normalisation(rvx_recipe *recipe, const rvx_json *json, rvx_error *error)
-{
-    rvx_status status;
-    int64_t count, channels = recipe->network.in_channels;
-    RVX_TRY(rvx__json_array(&count, json, channels, channels, error));
-    for (int64_t i = 0; i < count; i++) {
-        rvx_json element = rvx__json_element(json, i);
-        RVX_TRY(read_normalisation_channel(&recipe->normalisation[i], &element, error));
-    }
-cleanup:
-    return status;
-}
-
-static json_t *write_normalisation(const rvx_recipe *recipe)
-{
-    json_t *array = json_array();
-    for (int64_t i = 0; i < recipe->network.in_channels; i++) {
-        const rvx_normalisation *channel = &recipe->normalisation[i];
-        json_t *object = json_pack("{ss}", "scheme", scheme_names[channel->scheme]);
-        if (channel->scheme == RVX_NORMALISE_ZSCORE)
-            json_object_set_new(object, "nonzero_only", json_boolean(channel->nonzero_only));
-        if (channel->sector_only)
-            json_object_set_new(object, "sector_only", json_true());
-        if (channel->scheme == RVX_NORMALISE_CT || channel->scheme == RVX_NORMALISE_PERCENTILES) {
-            json_object_set_new(object, "lower", json_real(channel->lower));
-            json_object_set_new(object, "upper", json_real(channel->upper));
-        }
-        if (channel->scheme == RVX_NORMALISE_CT) {
-            json_object_set_new(object, "mean", json_real(channel->mean));
-            json_object_set_new(object, "std", json_real(channel->std));
-        }
-        array = rvx__json_append(array, object);
-    }
-    return array;
 }
 
 static rvx_status read_mirror_axes(rvx_recipe *recipe, const rvx_json *json, rvx_error *error)
@@ -407,7 +327,8 @@ const rvx_field rvx__recipe_fields[] = {
     SPECIAL("spacing", spacing),
     CHOICE("resampling.image", resampling.image, resampling_names),
     CHOICE("resampling.labels", resampling.labels, resampling_names),
-    SPECIAL("normalisation", normalisation),
+    {"normalisation", RVX_FIELD_SPECIAL, .read = rvx__recipe_read_normalisation,
+     .write = rvx__recipe_write_normalisation},
     SPECIAL("augmentation.mirror_axes", mirror_axes),
     NUMBER("augmentation.mirror_probability", augmentation.mirror_probability, 0, 1),
     NUMBER("augmentation.rotation.probability", augmentation.rotation_probability, 0, 1),

@@ -39,6 +39,10 @@ rvx_status rvx__json_triple(double out[3], const rvx_json *json, double min, dou
  * arguments are taken over. */
 json_t *rvx__json_append(json_t *array, json_t *value);
 
+rvx_status rvx__recipe_read_normalisation(rvx_recipe *recipe, const rvx_json *json,
+                                          rvx_error *error);
+json_t *rvx__recipe_write_normalisation(const rvx_recipe *recipe);
+
 /* fold.train and fold.validation */
 rvx_status rvx__recipe_read_train(rvx_recipe *recipe, const rvx_json *json, rvx_error *error);
 json_t *rvx__recipe_write_train(const rvx_recipe *recipe);

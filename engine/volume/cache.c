@@ -41,6 +41,9 @@ static uint64_t recipe_hash(const rvx_case_recipe *r)
         hash_number(&hash, channel->std);
         hash_number(&hash, channel->low);
         hash_number(&hash, channel->high);
+        hash_number(&hash, channel->to[0]);
+        hash_number(&hash, channel->to[1]);
+        hash_integer(&hash, channel->clip);
     }
     for (int a = 0; a < 3; a++)
         hash_number(&hash, r->spacing[a]);

@@ -247,7 +247,7 @@ static rvx_status channel_measure(rvx_case_reader *r, int c, rvx_error *error)
     if (recipe->normalization == RVX_NORMALIZATION_PERCENTILES) {
         double values[2];
         RVX_TRY(percentiles_find(r, c, values, error));
-        r->intensities[c] = rvx__intensity_map_between(values[0], values[1]);
+        r->intensities[c] = rvx__intensity_map_between(recipe, values[0], values[1]);
     } else {
         const int64_t counted = sector                 ? in_sector - statistics.nonzero.count
                                 : recipe->nonzero_only ? zeros - r->outside

@@ -73,12 +73,20 @@ rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
     return map;
 }
 
-rvx_intensity_map rvx__intensity_map_between(double low, double high)
+/* (v - low) * (to[1] - to[0]) / (high - low) + to[0], with the last term in the shift. */
+rvx_intensity_map rvx__intensity_map_between(const rvx_channel_recipe *recipe, double low,
+                                             double high)
 {
-    return (rvx_intensity_map){.low = (float)low,
-                               .high = (float)high,
-                               .shift = (float)low,
-                               .scale = (float)(1 / fmax(high - low, DEVIATION_LEAST))};
+    const double span = recipe->to[1] - recipe->to[0];
+    const double range = high > low ? high - low : span;
+    rvx_intensity_map map = {-FLT_MAX, FLT_MAX, 0, 1};
+    if (recipe->clip) {
+        map.low = (float)low;
+        map.high = (float)(low + range);
+    }
+    map.shift = (float)(low - recipe->to[0] * range / span);
+    map.scale = (float)fmin(span / range, FLT_MAX);
+    return map;
 }
 
 int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*columns)[2])

@@ -29,7 +29,7 @@ typedef enum rvx_normalization {
     RVX_NORMALIZATION_CT,      /* clip to the dataset's percentiles, dataset mean and deviation */
     RVX_NORMALIZATION_RESCALE, /* least and greatest value of the case become 0 and 1 */
     RVX_NORMALIZATION_NONE,
-    /* Two percentiles of the case become 0 and 1, and what is beyond is clipped (MONAI's
+    /* Two percentiles of the case become two numbers; what is beyond may be clipped (MONAI's
      * ScaleIntensityRangePercentiles). */
     RVX_NORMALIZATION_PERCENTILES,
     RVX_NORMALIZATION_COUNT
@@ -49,6 +49,8 @@ typedef struct rvx_channel_recipe {
     bool sector_only;  /* z-score: over the sector */
     /* CT: of the dataset's foreground, see fingerprint.h. Percentiles: low and high, 0 to 100. */
     double mean, std, low, high;
+    double to[2]; /* percentiles: what they become */
+    bool clip;    /* percentiles: what lies beyond becomes `to` as well */
 } rvx_channel_recipe;
 
 typedef struct rvx_intensity_map {
@@ -60,8 +62,10 @@ typedef struct rvx_intensity_map {
  */
 rvx_intensity_map rvx__intensity_map_make(const rvx_channel_recipe *recipe,
                                           const rvx_moments *nonzero, int64_t zeros);
-/* Clips to [low, high], which become 0 and 1: for percentiles. */
-rvx_intensity_map rvx__intensity_map_between(double low, double high);
+/* For percentiles whose values are low and high. Where these are equal, nothing is scaled and they
+ * become to[0], as in MONAI, which then does not clip either. */
+rvx_intensity_map rvx__intensity_map_between(const rvx_channel_recipe *recipe, double low,
+                                             double high);
 /* Voxels of a slice [y][x] of `size` in its sector; `columns`: size[0] pairs of working memory. */
 int64_t rvx__sector_count(const float *slice, const int64_t size[2], int64_t (*columns)[2]);
 void rvx__intensity_map_apply(float *voxels, int64_t voxel_count, int64_t pitch,

@@ -1,8 +1,10 @@
 /* The plan: round trip, refusals by name, nnU-Net's topology rules, folds. */
+#include "engine/run/cases.h"
 #include "engine/run/recipe.h"
 #include "engine/run/recipe_fields.h"
 #include "tap.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -99,6 +101,16 @@ static void test_refusals(void)
                    "[{\"scheme\": \"percentiles\", \"lower\": 0.5, \"upper\": 99.5}]", NULL));
     TAP_OK(refused("normalisation", "[{\"scheme\": \"percentiles\", \"lower\": 5, \"upper\": 101}]",
                    "field 'normalisation[0].upper' expected number in [5, 100]"));
+    TAP_OK(refused("normalisation",
+                   "[{\"scheme\": \"percentiles\", \"lower\": 1, \"upper\": 99, \"b_min\": -1, "
+                   "\"b_max\": 3, \"clip\": false, \"relative\": true}]",
+                   NULL));
+    TAP_OK(refused("normalisation",
+                   "[{\"scheme\": \"percentiles\", \"lower\": 1, \"upper\": 99, \"b_min\": 1}]",
+                   "expected b_min < b_max"));
+    TAP_OK(refused("normalisation",
+                   "[{\"scheme\": \"percentiles\", \"lower\": 1, \"upper\": 99, \"clip\": 1}]",
+                   "field 'normalisation[0].clip' expected"));
     TAP_OK(refused("normalisation", "[{\"scheme\": \"percentiles\", \"lower\": 50, \"upper\": 50}]",
                    "expected percentiles 0 <= lower < upper <= 100"));
     TAP_OK(refused("normalisation", "[{\"scheme\": \"none\", \"mean\": 1}]",
@@ -118,6 +130,32 @@ static void test_refusals(void)
     TAP_OK(refused("fold.validation", "[\"a\"]", "field 'fold.train' lists no case"));
     TAP_OK(refused("optimizer.momentum", "0", "field 'optimizer.nesterov' needs a momentum"));
     TAP_OK(refused("optimizer.warmup_steps", "1000000", "field 'optimizer.warmup_steps'"));
+}
+
+/* MONAI's formula for what the ends become. */
+static void test_percentiles(void)
+{
+    json_t *json = sample();
+    rvx_recipe recipe;
+    rvx_channel_recipe channels[RVX_CHANNELS_MAX];
+    rvx_case_recipe made;
+    for (int relative = 0; relative < 2; relative++) {
+        json_object_set_new(json, "normalisation",
+                            json_pack("[{s:s,s:f,s:f,s:f,s:f,s:b,s:b}]", "scheme", "percentiles",
+                                      "lower", 5.0, "upper", 90.0, "b_min", -1.0, "b_max", 3.0,
+                                      "clip", !relative, "relative", relative));
+        TAP_OK(rvx__recipe_from_json(&recipe, json, "plan.json", &error) == RVX_OK);
+        json_t *again = rvx__recipe_to_json(&recipe);
+        TAP_OK(json_equal(json_object_get(json, "normalisation"),
+                          json_object_get(again, "normalisation")));
+        rvx__case_recipe_make(&made, channels, &recipe);
+        const double to[2] = {relative ? 4 * 0.05 - 1 : -1, relative ? 4 * 0.9 - 1 : 3};
+        TAP_OK(fabs(channels[0].to[0] - to[0]) < 1e-12 && fabs(channels[0].to[1] - to[1]) < 1e-12 &&
+               channels[0].clip == !relative && channels[0].low == 5 && channels[0].high == 90);
+        json_decref(again);
+        rvx__recipe_free(&recipe);
+    }
+    json_decref(json);
 }
 
 /* Every row of the table, set to a value other than its default, survives the round trip. */
@@ -354,6 +392,7 @@ int main(void)
 {
     test_documented();
     test_refusals();
+    test_percentiles();
     test_round_trip();
     test_default();
     test_folds();

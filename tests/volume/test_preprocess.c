@@ -394,6 +394,13 @@ static int tool_case(int count, char **arguments)
     rvx_normalization n;
     double s[3];
     char path[1024];
+    double to[2] = {0, 1}; /* SCHEME or SCHEME:b_min,b_max,clip */
+    int clip = 1;
+    char *options = strchr(arguments[2], ':');
+    if (options && sscanf(options, ":%lf,%lf,%d", &to[0], &to[1], &clip) != 3)
+        return 2;
+    if (options)
+        *options = 0;
     if (count - 7 > 8 || !rvx__normalization_find(&n, arguments[2]) ||
         sscanf(arguments[4], "%lf,%lf,%lf", &s[0], &s[1], &s[2]) != 3)
         return 2;
@@ -402,6 +409,8 @@ static int tool_case(int count, char **arguments)
                                            .nonzero_only = atoi(arguments[3]) % 2,
                                            .mean = 100,
                                            .std = 40,
+                                           .to = {to[0], to[1]},
+                                           .clip = clip,
                                            .low = 20,
                                            .high = n == RVX_NORMALIZATION_PERCENTILES ? 99.5 : 180};
     memcpy(recipe.spacing, s, sizeof s);

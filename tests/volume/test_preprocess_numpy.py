@@ -14,6 +14,12 @@ except ImportError as missing:
     print(f"1..0 # SKIP {missing}")
     sys.exit(0)
 
+try:
+    from monai.transforms import ScaleIntensityRangePercentiles as monai
+except ImportError:
+    monai = None
+monai_asked = []
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.join(ROOT, os.environ.get("BUILD", "build"), "tests/volume/test_preprocess")
 SHARED = os.path.join(ROOT, "..", "shared", "data")
@@ -34,13 +40,26 @@ def normalise(image, scheme, mask):
         return (np.clip(image, 20, 180) - 100) / 40
     if scheme == "rescale_to_0_1":
         return (image - image.min()) / max(image.max() - image.min(), 1e-8)
-    if scheme == "percentiles":
-        low, high = np.percentile(image, [20, 99.5])
-        return (np.clip(image, low, high) - low) / max(high - low, 1e-8)
+    if scheme.startswith("percentiles"):
+        options = [float(o) for o in scheme.partition(":")[2].split(",") if o]
+        return scale_percentiles(image, 20, 99.5, *options)
     if scheme == "zscore":
         inside = image if mask is None else image[mask]
         return (image - inside.mean()) / max(inside.std(), 1e-8)
     return image
+
+
+def scale_percentiles(image, lower, upper, b_min=0, b_max=1, clip=True):
+    """What MONAI's ScaleIntensityRangePercentiles documents; where MONAI is, it is asked as well. Of equal
+    percentiles it clips nothing, ours does."""
+    low, high = np.percentile(image, [lower, upper])
+    made = image - low + b_min if high == low else (image - low) / (high - low) * (b_max - b_min) + b_min
+    made = np.clip(made, b_min, b_max) if clip else made
+    if monai and not (high == low and clip):
+        theirs = np.asarray(monai(lower, upper, b_min, b_max, clip=bool(clip), dtype=np.float64)(image))
+        assert np.allclose(made, theirs, rtol=0, atol=1e-9), "not what MONAI makes"
+        monai_asked.append(1)
+    return made
 
 
 def separate_axis(spacing, target):
@@ -155,6 +174,16 @@ def synthetic():
                 for target in ((0, 0, 0), (1, 1, 1), (0.5, 2.2, 2.31), (9, 0.9, 40)):
                     compare(paths, label, scheme, nonzero, target,
                             f"{scheme}{' in nonzero' if nonzero else ''} at {target}")
+        for ends in ("-1,1,1", "-1,1,0", "0,255,1", "100,101,0"):
+            for target in ((0, 0, 0), (0.5, 2.2, 2.31)):
+                compare(paths, None, f"percentiles:{ends}", False, target, f"percentiles to {ends} at {target}")
+        flat = os.path.join(scratch, "flat.nii.gz")
+        voxels = np.full(shape, 7.0)
+        voxels[3, 4, 5] = 7.25
+        voxels[6:9, 1, 1] = 3
+        nibabel.save(nibabel.Nifti1Image(voxels.astype("f4"), affine), flat)
+        for ends in ("-1,1,1", "2,5,0"):
+            compare([flat], None, f"percentiles:{ends}", False, (0, 0, 0), f"equal percentiles to {ends}")
         for name, (low, high) in {"margins": ((3, 4, 2), (5, 1, 0)), "z alone": ((0, 0, 4), (0, 0, 6)),
                                   "one slice": ((0, 0, 9), (0, 0, 7))}.items():
             margins(paths, label, low, high, name)
@@ -198,5 +227,7 @@ if not os.path.exists(TOOL):
     sys.exit(0)
 synthetic()
 real()
+if monai:
+    ok(len(monai_asked) > 10, f"MONAI agrees {len(monai_asked)} times")
 print(f"1..{count}")
 sys.exit(failures > 0)
