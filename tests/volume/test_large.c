@@ -169,17 +169,30 @@ static packed_piece pack(const uint8_t *bytes, size_t count, bool last)
     return p;
 }
 
-/* `packed_header`: stands before the voxels in the stream, `plain` before the stream. */
-static bool stream_make(const char *name, const char *plain_header, const uint8_t *packed_header,
-                        size_t header_bytes, bool gzip, int piece_count, uint32_t damage)
+typedef struct stream {
+    const char *plain_header; /* before the stream */
+    const uint8_t *header;    /* within it, before the voxels */
+    size_t header_bytes;
+    bool gzip;            /* else zlib */
+    int missing;          /* pieces left out at the end, and what stands behind them */
+    uint32_t sum, length; /* bits turned in the checksum and in gzip's ISIZE */
+} stream;
+
+static bool stream_make(const char *name, const stream *s)
 {
     uint8_t *voxels = calloc(PIECE, 1), ends[8];
     char path[256];
     path_in(path, name);
     FILE *file = fopen(path, "wb");
-    if (!voxels || !file)
+    if (!voxels || !file) {
+        if (file)
+            fclose(file);
+        free(voxels);
         return false;
-    packed_piece pieces[4], header = pack(packed_header, header_bytes, false);
+    }
+    const bool gzip = s->gzip;
+    const size_t header_bytes = s->header_bytes;
+    packed_piece pieces[4], header = pack(s->header, header_bytes, false);
     pieces[0] = pack(voxels, PIECE, false);
     const int marks[3] = {3, 5, 7};
     for (int i = 0; i < 3; i++) {
@@ -190,23 +203,23 @@ static bool stream_make(const char *name, const char *plain_header, const uint8_
     }
     static const uint8_t gzip_start[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
                          zlib_start[2] = {0x78, 1};
-    fputs(plain_header, file);
+    fputs(s->plain_header, file);
     fwrite(gzip ? gzip_start : zlib_start, 1, gzip ? 10 : 2, file);
     fwrite(header.bytes, 1, header_bytes ? header.count : 0, file);
     uLong crc = header.crc, adler = header.adler;
-    for (int i = 0; i < piece_count; i++) {
+    for (int i = 0; i < PIECES - s->missing; i++) {
         const packed_piece *p = &pieces[i == 0 ? 1 : i == BEYOND ? 2 : i == PIECES - 1 ? 3 : 0];
         fwrite(p->bytes, 1, p->count, file);
         crc = crc32_combine(crc, p->crc, PIECE);
         adler = adler32_combine(adler, p->adler, PIECE);
     }
-    const uint32_t sum = (uint32_t)(gzip ? crc : adler) ^ damage,
-                   length = (uint32_t)(header_bytes + 2 * VOXELS);
+    const uint32_t sum = (uint32_t)(gzip ? crc : adler) ^ s->sum,
+                   length = (uint32_t)(header_bytes + 2 * VOXELS) ^ s->length;
     for (int i = 0; i < 4; i++) {
         ends[i] = (uint8_t)(sum >> (gzip ? 8 * i : 24 - 8 * i));
         ends[4 + i] = (uint8_t)(length >> (8 * i));
     }
-    fwrite(ends, 1, piece_count < PIECES ? 0 : gzip ? 8 : 4, file);
+    fwrite(ends, 1, s->missing ? 0 : gzip ? 8 : 4, file);
     for (int i = 0; i < 4; i++)
         free(pieces[i].bytes);
     free(header.bytes);
@@ -250,23 +263,46 @@ static void stream_refused(const char *name, const char *words)
     rvx__volume_reader_close(reader);
 }
 
+/* Made with one thing wrong, and refused with `words`. */
+static void stream_wrong(const char *name, const stream *wrong, const char *words)
+{
+    TAP_OK(stream_make(name, wrong));
+    stream_refused(name, words);
+}
+
 static void streams(void)
 {
+    enum { MISSING = PIECES - BEYOND - 2 }; /* the cut lies past 2^32 */
     uint8_t nifti[544];
     char text[400];
     nifti_header(nifti);
-    TAP_OK(stream_make("s.nii.gz", "", nifti, sizeof nifti, true, PIECES, 0));
+    const stream gzip = {
+        .plain_header = "", .header = nifti, .header_bytes = sizeof nifti, .gzip = true};
+    stream wrong = gzip;
+    TAP_OK(stream_make("s.nii.gz", &gzip));
     stream_check("s.nii.gz");
-    TAP_OK(stream_make("s.nii.gz", "", nifti, sizeof nifti, true, PIECES, 1));
-    stream_refused("s.nii.gz", "checksum");
+    wrong.sum = 1;
+    stream_wrong("s.nii.gz", &wrong, "checksum");
+    wrong = gzip;
+    wrong.length = 1;
+    stream_wrong("s.nii.gz", &wrong, "checksum");
+    wrong = gzip;
+    wrong.missing = MISSING;
+    stream_wrong("s.nii.gz", &wrong, "truncated");
+
     snprintf(text, sizeof text,
              "NDims = 3\nBinaryData = True\nCompressedData = True\nDimSize = %d %d %d\n"
              "ElementType = MET_USHORT\nElementDataFile = LOCAL\n",
              X, Y, Z);
-    TAP_OK(stream_make("s.mha", text, NULL, 0, false, PIECES, 0));
+    const stream zlib = {.plain_header = text};
+    TAP_OK(stream_make("s.mha", &zlib));
     stream_check("s.mha");
-    TAP_OK(stream_make("s.mha", text, NULL, 0, false, BEYOND + 2, 0));
-    stream_refused("s.mha", "truncated");
+    wrong = zlib;
+    wrong.sum = 1;
+    stream_wrong("s.mha", &wrong, "checksum");
+    wrong = zlib;
+    wrong.missing = MISSING;
+    stream_wrong("s.mha", &wrong, "truncated");
 }
 
 int main(void)
