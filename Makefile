@@ -125,6 +125,12 @@ $(BUILD)/tests/cuda/%: tests/cuda/%.cu $(EMULATION)
 	@mkdir -p $(@D)
 	$(CXX) $(EMULATED_FLAGS) -Itests -o $@ -x c++ $< -x none $(EMULATION)
 
+# A tool for NVTX, which test_ranges has it load.
+$(BUILD)/tests/cuda/test_ranges: $(BUILD)/tests/cuda/nvtx_tool.so
+$(BUILD)/tests/cuda/nvtx_tool.so: tests/cuda/nvtx_tool.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -shared -o $@ $<
+
 # NVCC: the compiler; the machine code of sm_80 and of sm_90a (with what is Hopper's own), and PTX.
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 # Templates for 1 and for 8 channels have loops that one of them never enters (128).
@@ -256,7 +262,7 @@ tidy: check-deps
 .PHONY: check-gpu gpu-programs gpu-kit
 check-gpu: ; @BUILD=$(BUILD) bench/check_gpu.sh $(OUT)
 
-GPU_PROGRAMS := $(BUILD)/librevoxel_cuda.so $(BUILD)/revoxel $(BUILD)/bench_gpu $(BUILD)/bench_step_gpu $(BUILD)/tests/kernels/test_streams \
+GPU_PROGRAMS := $(BUILD)/librevoxel_cuda.so $(BUILD)/tests/cuda/nvtx_tool.so $(BUILD)/revoxel $(BUILD)/bench_gpu $(BUILD)/bench_step_gpu $(BUILD)/tests/kernels/test_streams \
 	$(patsubst %.c,$(BUILD)/%,$(wildcard tests/cuda/test_*.c))
 gpu-programs: $(GPU_PROGRAMS)
 

@@ -106,15 +106,30 @@ static rvx_status choose_kernel(const rvx_plan *plan, rvx_step *step, const rvx_
         op->name, plan->graph->nodes[step->node].name, cuda ? "CUDA" : "CPU", phase_names[phase]);
 }
 
+/* Calls that a library may do (kernels/cuda/prepared.cu) get the workspace, or what our own kernels
+ * take where that is more; an inverse gets what its forward pass has, for it takes the same one. */
+static int64_t cuda_scratch_bytes(const rvx_plan *plan, rvx_phase phase, const rvx_op *op,
+                                  const rvx_shape *in, const rvx_shape *out,
+                                  const rvx_op_params *params)
+{
+    const int64_t workspace = plan->options.workspace_bytes;
+    int64_t own = op->cuda_scratch ? op->cuda_scratch(phase, in, out, params) : 0;
+    const bool library = op == &rvx__op_conv || op == &rvx__op_conv_transpose ||
+                         (op == &rvx__op_norm_conv && phase != RVX_BACKWARD_DATA);
+    if (!library || workspace == 0)
+        return own;
+    if (phase == RVX_INVERSE) {
+        const int64_t forward = op->cuda_scratch(RVX_FORWARD, in, out, params);
+        own = own > forward ? own : forward;
+    }
+    return workspace > own ? workspace : own;
+}
+
 static int64_t scratch_bytes(const rvx_plan *plan, const rvx_step *step, const rvx_op *op,
                              const rvx_shape *in, const rvx_shape *out)
 {
-    if (plan->options.isa == RVX_ISA_CUDA) {
-        const int64_t own =
-            op->cuda_scratch ? op->cuda_scratch(step->phase, in, out, step->params) : 0;
-        const bool library = op == &rvx__op_conv && step->phase != RVX_INVERSE;
-        return library && plan->options.workspace_bytes > own ? plan->options.workspace_bytes : own;
-    }
+    if (plan->options.isa == RVX_ISA_CUDA)
+        return cuda_scratch_bytes(plan, step->phase, op, in, out, step->params);
     return op->scratch ? op->scratch(step->phase, in, out, step->params, plan->options.threads) : 0;
 }
 

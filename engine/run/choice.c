@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define FORMAT "revoxel implementations 1"
-enum { FILE_BYTES_MAX = 16 << 20, VERSIONS_BYTES = 160 };
+enum { FILE_BYTES_MAX = 16 << 20, VERSIONS_BYTES = 160, LISTED = 6 };
 
 typedef enum mode { AUTO, LIBRARIES, PINNED } mode;
 
@@ -64,9 +64,9 @@ static rvx_status check_call(const rvx_json *call, rvx_error *error)
         if (status != RVX_OK)
             return status;
     }
-    if (!there)
-        status =
-            rvx__json_fail(&name, error, "expected one of those in 'seconds', found \"%s\"", text);
+    if (!there && strcmp(text, RVX_CHOICE_OWN) != 0)
+        status = rvx__json_fail(
+            &name, error, "expected \"own\" or one of those in 'seconds', found \"%s\"", text);
     return status;
 }
 
@@ -198,7 +198,7 @@ static const char *fastest(const json_t *times, bool libraries)
     json_t *seconds;
     json_object_foreach((json_t *)times, name, seconds)
     {
-        if ((libraries && strcmp(name, RVX_CHOICE_OWN) == 0) || json_number_value(seconds) >= least)
+        if ((libraries && !strchr(name, ':')) || json_number_value(seconds) >= least)
             continue;
         best = name;
         least = json_number_value(seconds);
@@ -258,18 +258,45 @@ void rvx__choices_save(rvx_choices *choices)
     choices->changed = false;
 }
 
-/* "CALL: NAME (own 1.2 ms, NAME 0.8 ms)" */
+typedef struct timed {
+    const char *name;
+    double seconds;
+} timed;
+
+/* The fastest of a call, in order; returns how many. */
+static int fastest_few(timed few[LISTED], const json_t *times)
+{
+    const char *name;
+    json_t *seconds;
+    int count = 0;
+    json_object_foreach((json_t *)times, name, seconds)
+    {
+        const double here = json_number_value(seconds);
+        int at = count;
+        while (at > 0 && here < few[at - 1].seconds)
+            at--;
+        if (at == LISTED)
+            continue;
+        count += count < LISTED;
+        for (int i = count - 1; i > at; i--)
+            few[i] = few[i - 1];
+        few[at] = (timed){name, here};
+    }
+    return count;
+}
+
+/* "CALL: NAME (NAME 0.8 ms, conv.halo 1.2 ms, 7 slower)" */
 static void print_call(rvx_text *text, const rvx_choices *choices, const char *key,
                        const json_t *call)
 {
-    const char *name, *comma = "";
-    json_t *seconds;
+    timed few[LISTED];
+    const json_t *times = json_object_get(call, "seconds");
+    const int count = fastest_few(few, times), more = (int)json_object_size(times) - count;
     rvx__text_format(text, "%s: %s (", key, pick(choices, call));
-    json_object_foreach(json_object_get(call, "seconds"), name, seconds)
-    {
-        rvx__text_format(text, "%s%s %.4g ms", comma, name, 1e3 * json_number_value(seconds));
-        comma = ", ";
-    }
+    for (int i = 0; i < count; i++)
+        rvx__text_format(text, "%s%s %.4g ms", i ? ", " : "", few[i].name, 1e3 * few[i].seconds);
+    if (more > 0)
+        rvx__text_format(text, ", %d slower", more);
     rvx__text_add(text, ")");
 }
 

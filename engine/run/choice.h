@@ -1,7 +1,7 @@
-/* Which implementation does a convolution on a GPU: a kernel of our own, or a library's. Owns: the
- * table of measured times, its file, and the rule that picks from it. Invariant: what is picked
+/* Which implementation does a convolution on a GPU: one of our own kernels, or a library's. Owns:
+ * the table of measured times, its file, and the rule that picks from it. Invariant: what is picked
  * follows from the table and the rule alone; a file that is not of this device and these versions
- * is never used.
+ * is never used. Names are those of the plug-in (plugin.h): with a colon, a library's.
  *
  * A call is known by its key, a line of text: phase, type, shapes, parameters and the workspace
  * that it may take. Files: JSON, see docs/implementations.md. */
@@ -11,9 +11,9 @@
 #include "engine/base/text.h"
 #include "engine/run/device.h"
 
-enum { RVX_CHOICE_KEY_BYTES = 256, RVX_CHOICE_NAMES_MAX = 64 };
+enum { RVX_CHOICE_KEY_BYTES = 256, RVX_CHOICE_NAMES_MAX = 256 };
 enum { RVX_WORKSPACE_BYTES = 256 << 20 }; /* unless something else is asked for */
-#define RVX_CHOICE_OWN "own"
+#define RVX_CHOICE_OWN RVX_CUDA_OWN
 
 typedef void (*rvx_notice)(void *context, const char *text);
 
@@ -37,7 +37,7 @@ const char *rvx__choices_find(rvx_choices *choices, const char *key);
 /* Whether calls that are not in the table may be measured; else the table's file is a pin. */
 bool rvx__choices_measures(const rvx_choices *choices);
 const char *rvx__choices_path(const rvx_choices *choices); /* of the file; "" without one */
-/* Seconds of all implementations of a call, our own first. */
+/* Seconds of all implementations of a call, the one that runs where nobody chooses first. */
 rvx_status rvx__choices_add(rvx_choices *choices, const char *key, const char *const *names,
                             const double *seconds, int count, rvx_error *error);
 /* Writes the cache if anything was added since it was read. One that cannot be written is noticed:

@@ -1,43 +1,67 @@
 /* Implementations of a session's convolutions: see session_state.h. Measured in the session's own
  * arena, with random numbers in it, before it holds anything; nothing is allocated on the device.
- */
+ * What does a forward pass does its reruns and its inverse too: others would round otherwise, and
+ * an inverse would not give back what was added. */
 #include "engine/run/choice.h"
 #include "engine/run/session_state.h"
+#include "kernels/conv.h"
 #include "kernels/random.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { RUN_BYTES = 1 << 16 };
+enum { RUN_BYTES = 1 << 16, HOPELESS = 2 };
 
 typedef char choice_name[RVX_CUDA_CHOICE_BYTES];
 
-/* Names and times of one call; our own kernel stands first. */
+/* Names and times of one call; what runs where nobody chooses stands first. */
 typedef struct candidates {
     choice_name names[RVX_CHOICE_NAMES_MAX];
     const char *list[RVX_CHOICE_NAMES_MAX];
     double seconds[RVX_CHOICE_NAMES_MAX];
+    double least; /* of those that are measured by now */
     int count;
+    choice_name *forward; /* per node: what does its forward pass; "": not chosen yet */
 } candidates;
 
-static const char *phase_names[RVX_PHASE_COUNT] = {"forward", "weights", "data", "inverse"};
+static const char *const phase_names[RVX_PHASE_COUNT] = {"forward", "weights", "data", "inverse"};
+static const char *const type_names[] = {
+    [RVX_F32] = "f32", [RVX_U8] = "u8", [RVX_BF16] = "bf16", [RVX_I16] = "i16"};
+
+/* "bf16", "i16 to f32", and what the products are of where the types do not say. */
+static void type_text(char *text, size_t size, rvx_dtype x, rvx_dtype y, const rvx_op_params *p)
+{
+    const bool same = x == y, bf16 = x == RVX_BF16 || y == RVX_BF16;
+    snprintf(text, size, "%s%s%s%s", type_names[x], same ? "" : " to ", same ? "" : type_names[y],
+             bf16               ? ""
+             : p->bf16_products ? " (bf16)"
+             : p->tf32_products ? " (tf32)"
+                                : "");
+}
 
 static void make_key(char key[RVX_CHOICE_KEY_BYTES], const rvx_step *step, const rvx_call *call)
 {
     const rvx_op_params *p = call->params;
+    const bool forward = step->phase == RVX_FORWARD || step->phase == RVX_INVERSE;
     const rvx_tensor *x = step->phase == RVX_BACKWARD_DATA ? &call->grad_in[0] : &call->in[0];
-    const rvx_tensor *y = step->phase == RVX_FORWARD ? &call->out[0] : &call->grad_out[0];
+    const rvx_tensor *y = forward ? &call->out[0] : &call->grad_out[0];
     const bool bias = call->in[2].data || call->grad_in[2].data;
+    const bool residual = forward && call->in[RVX_CONV_RESIDUAL].data;
+    char types[48];
+    type_text(types, sizeof types, x->dtype, y->dtype, p);
     snprintf(key, RVX_CHOICE_KEY_BYTES,
-             "%s %s %s%s %lldx%lldx%lldx%lldx%lld -> %lld kernel %dx%dx%d stride %dx%dx%d pad "
-             "%dx%dx%d%s%s%s workspace %lld",
-             step->op->name, phase_names[step->phase], x->dtype == RVX_BF16 ? "bf16" : "f32",
-             p->tf32_products ? " (tf32)" : "", (long long)x->shape.n, (long long)x->shape.d,
-             (long long)x->shape.h, (long long)x->shape.w, (long long)x->shape.c,
-             (long long)y->shape.c, p->kernel[0], p->kernel[1], p->kernel[2], p->stride[0],
-             p->stride[1], p->stride[2], p->pad[0], p->pad[1], p->pad[2], bias ? " bias" : "",
+             "%s %s %s %lldx%lldx%lldx%lldx%lld -> %lld kernel %dx%dx%d stride %dx%dx%d pad "
+             "%dx%dx%d%s%s%s%s workspace %lld",
+             step->op->name, phase_names[step->phase], types, (long long)x->shape.n,
+             (long long)x->shape.d, (long long)x->shape.h, (long long)x->shape.w,
+             (long long)x->shape.c, (long long)y->shape.c, p->kernel[0], p->kernel[1], p->kernel[2],
+             p->stride[0], p->stride[1], p->stride[2], p->pad[0], p->pad[1], p->pad[2],
+             bias ? " bias" : "",
              call->fold.data && step->phase != RVX_BACKWARD_DATA ? " folded" : "",
-             call->accumulate & 1 ? " added" : "", (long long)call->scratch_bytes);
+             residual ? " residual" : "", call->accumulate & 1 ? " added" : "",
+             (long long)call->scratch_bytes);
 }
 
 /* Zeros would be kinder to a GPU's clock than what a network has. */
@@ -62,22 +86,20 @@ static rvx_status fill_arena(const rvx_session *session, rvx_error *error)
     return status;
 }
 
-static rvx_status measure(candidates *c, const rvx_session *session, const rvx_step *step,
-                          rvx_call call, rvx_error *error)
+/* One that takes more than `enough` is not looked at closely. */
+static rvx_status measure_one(double *seconds, const rvx_session *session, const rvx_step *step,
+                              rvx_call call, const char *name, double enough, rvx_error *error)
 {
     const rvx_device *device = session->on->device;
     const rvx_cuda *cuda = device->cuda;
-    rvx_status status = cuda->measure(&c->seconds[0], device->handle,
-                                      cuda->kernel(step->op->name, step->phase), &call, error);
-    for (int i = 1; i < c->count && status == RVX_OK; i++) {
-        status = cuda->prepare(&call.implementation, device->handle, step->op->name, step->phase,
-                               &call, c->names[i], error);
-        if (status == RVX_OK)
-            status =
-                cuda->measure(&c->seconds[i], device->handle, cuda->run_prepared, &call, error);
-        cuda->unprepare(device->handle, call.implementation);
-        call.implementation = NULL;
-    }
+    if (strcmp(name, RVX_CHOICE_OWN) == 0)
+        return cuda->measure(seconds, device->handle, cuda->kernel(step->op->name, step->phase),
+                             &call, enough, error);
+    rvx_status status = cuda->prepare(&call.implementation, device->handle, step->op->name,
+                                      step->phase, &call, name, error);
+    if (status == RVX_OK)
+        status = cuda->measure(seconds, device->handle, cuda->run_prepared, &call, enough, error);
+    cuda->unprepare(device->handle, call.implementation);
     return status;
 }
 
@@ -101,8 +123,12 @@ static rvx_status choose(const char **name, candidates *c, const rvx_session *se
     if (!*measured)
         status = fill_arena(session, error);
     *measured = true;
-    if (status == RVX_OK)
-        status = measure(c, session, step, *call, error);
+    c->least = INFINITY;
+    for (int i = 0; i < c->count && status == RVX_OK; i++) {
+        status = measure_one(&c->seconds[i], session, step, *call, c->names[i], HOPELESS * c->least,
+                             error);
+        c->least = c->seconds[i] < c->least ? c->seconds[i] : c->least;
+    }
     if (status == RVX_OK)
         status = rvx__choices_add(choices, key, c->list, c->seconds, c->count, error);
     *name = rvx__choices_find(choices, key);
@@ -114,18 +140,48 @@ static rvx_status choose_call(rvx_session *session, candidates *c, const rvx__bo
 {
     const rvx_device *device = session->on->device;
     const rvx_step *step = &session->plan->steps[bound->step];
-    const char *name;
+    const bool forward = step->phase == RVX_FORWARD || step->phase == RVX_INVERSE;
     if (step->kind != RVX_STEP_KERNEL)
         return RVX_OK;
-    c->count = 1 + device->cuda->choices(c->names + 1, RVX_CHOICE_NAMES_MAX - 1, device->handle,
-                                         step->op->name, step->phase, &bound->call);
-    if (c->count == 1)
+    c->count = device->cuda->choices(c->names, RVX_CHOICE_NAMES_MAX, device->handle, step->op->name,
+                                     step->phase, &bound->call);
+    if (c->count == 0)
         return RVX_OK;
-    rvx_status status = choose(&name, c, session, step, &bound->call, measured, error);
-    if (status != RVX_OK || strcmp(name, RVX_CHOICE_OWN) == 0)
+    const char *name = forward ? c->forward[step->node] : "";
+    rvx_status status = RVX_OK;
+    if (!name[0] && c->count == 1)
+        name = RVX_CHOICE_OWN;
+    else if (!name[0])
+        status = choose(&name, c, session, step, &bound->call, measured, error);
+    if (status != RVX_OK)
         return status;
+    if (forward && name != c->forward[step->node])
+        snprintf(c->forward[step->node], RVX_CUDA_CHOICE_BYTES, "%s", name);
+    if (strcmp(name, RVX_CHOICE_OWN) == 0)
+        return RVX_OK;
     return device->cuda->prepare(&session->on->prepared[bound->step], device->handle,
                                  step->op->name, step->phase, &bound->call, name, error);
+}
+
+static void candidates_free(candidates *c)
+{
+    if (c)
+        free(c->forward);
+    free(c);
+}
+
+static candidates *candidates_create(const rvx_session *session)
+{
+    candidates *c = calloc(1, sizeof *c);
+    if (c)
+        c->forward = calloc((size_t)session->plan->graph->node_count + 1, sizeof *c->forward);
+    if (!c || !c->forward) {
+        candidates_free(c);
+        return NULL;
+    }
+    for (int i = 0; i < RVX_CHOICE_NAMES_MAX; i++)
+        c->list[i] = c->names[i];
+    return c;
 }
 
 rvx_status rvx__session_choose(rvx_session *session, rvx_error *error)
@@ -134,18 +190,15 @@ rvx_status rvx__session_choose(rvx_session *session, rvx_error *error)
     const rvx_device *device = on->device;
     bool measured = false;
     rvx_status status = RVX_OK;
-    candidates *c = calloc(1, sizeof *c);
+    candidates *c = candidates_create(session);
     on->prepared = calloc((size_t)session->plan->step_count + 1, sizeof *on->prepared);
     if (!c || !on->prepared) {
-        free(c);
+        candidates_free(c);
         return rvx__fail(error, RVX_ERROR_MEMORY, "session: out of memory");
     }
-    snprintf(c->names[0], sizeof c->names[0], "%s", RVX_CHOICE_OWN);
-    for (int i = 0; i < RVX_CHOICE_NAMES_MAX; i++)
-        c->list[i] = c->names[i];
     for (int32_t i = 0; i < session->call_count && status == RVX_OK; i++)
         status = choose_call(session, c, &session->calls[i], &measured, error);
-    free(c);
+    candidates_free(c);
     if (measured) {
         device->cuda->fill(device->handle, session->arena, 0, on->kept_bytes);
         if (status == RVX_OK)

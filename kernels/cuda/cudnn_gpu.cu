@@ -22,6 +22,7 @@ enum Uid : int64_t { UID_X = 1, UID_WEIGHT, UID_Y };
 struct Cudnn {
     cudnnHandle_t handle;
     decltype(&cudnnCreate) create;
+    decltype(&cudnnDestroy) end;
     decltype(&cudnnSetStream) set_stream;
     decltype(&cudnnGetVersion) version;
     decltype(&cudnnBackendCreateDescriptor) make;
@@ -156,10 +157,12 @@ bool graph_make(const Cudnn &cudnn, Graph *graph, const LibraryConv &c)
     const rvx_shape filter = {c.y.c, c.kernel[0], c.kernel[1], c.kernel[2], c.x.c};
     const float alpha = 1, beta = c.add ? 1.0f : 0.0f;
     *graph = {};
-    Descriptor conv = convolution(cudnn, graph, c), x = tensor(cudnn, graph, UID_X, c.x, c.bf16),
+    const bool x_bf16 = c.bf16 && !(c.wide && c.phase == LIBRARY_DATA),
+               y_bf16 = c.bf16 && !(c.wide && c.phase == LIBRARY_FORWARD);
+    Descriptor conv = convolution(cudnn, graph, c), x = tensor(cudnn, graph, UID_X, c.x, x_bf16),
                weight =
                    tensor(cudnn, graph, UID_WEIGHT, filter, c.bf16 && c.phase != LIBRARY_WEIGHT),
-               y = tensor(cudnn, graph, UID_Y, c.y, c.bf16),
+               y = tensor(cudnn, graph, UID_Y, c.y, y_bf16),
                operation = part(cudnn, graph, names.type);
     graph->graph = make(cudnn, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     const bool made =
@@ -339,7 +342,7 @@ Cudnn *cudnn_open(void *queue, int64_t *version)
 {
     void *library = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
     Cudnn *c = library ? static_cast<Cudnn *>(calloc(1, sizeof *c)) : nullptr;
-    if (c && find(c->create, library, "cudnnCreate") &&
+    if (c && find(c->create, library, "cudnnCreate") && find(c->end, library, "cudnnDestroy") &&
         find(c->set_stream, library, "cudnnSetStream") &&
         find(c->version, library, "cudnnGetVersion") &&
         find(c->make, library, "cudnnBackendCreateDescriptor") &&
@@ -353,8 +356,15 @@ Cudnn *cudnn_open(void *queue, int64_t *version)
         *version = (int64_t)c->version();
         return c;
     }
-    free(c);
+    cudnn_close(c);
     return nullptr;
+}
+
+void cudnn_close(Cudnn *cudnn)
+{
+    if (cudnn && cudnn->handle)
+        cudnn->end(cudnn->handle);
+    free(cudnn);
 }
 
 /* What the heuristics propose, then every engine with knobs of cuDNN's own choice. */
@@ -436,6 +446,7 @@ void cudnn_unprepare(Cudnn *cudnn, void *prepared)
 namespace rvx
 {
 Cudnn *cudnn_open(void *, int64_t *) { return nullptr; }
+void cudnn_close(Cudnn *) {}
 int cudnn_list(Cudnn *, LibraryAlgorithm *, int, const LibraryConv &, double) { return 0; }
 void *cudnn_prepare(Cudnn *, const LibraryConv &, const char *, const LibraryOperands &)
 {

@@ -10,6 +10,7 @@ namespace rvx
 /* Null: not there, or refused. `version`: as cuDNN counts, 91002 is 9.10.2. */
 struct Cudnn;
 Cudnn *cudnn_open(void *queue, int64_t *version);
+void cudnn_close(Cudnn *cudnn); /* null is legal */
 /* No algorithm is looked at after so many seconds, but for the first. */
 int cudnn_list(Cudnn *cudnn, LibraryAlgorithm *list, int most, const LibraryConv &c,
                double seconds = 3600);

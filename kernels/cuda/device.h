@@ -13,7 +13,8 @@ void device_close(rvx_cuda_device *device);
 rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error);
 void *device_queue(rvx_cuda_device *device);
 #ifdef __CUDACC__
-/* For library_gpu.cu: what it keeps for a device; that a library's call was refused. */
+/* For library_gpu.cu: what it keeps for a device, which becomes that of this thread; that a
+ * library's call was refused. */
 void **device_libraries(rvx_cuda_device *device);
 void device_failed(rvx_cuda_device *device);
 #endif
@@ -35,7 +36,7 @@ void square_sum(rvx_cuda_device *device, double *device_sum, const float *device
                 void *device_scratch);
 void update(rvx_cuda_device *device, const rvx_cuda_update *update);
 rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
-                   const rvx_call *call, rvx_error *error);
+                   const rvx_call *call, double enough, rvx_error *error);
 rvx_status record_begin(rvx_cuda_device *device, rvx_error *error);
 rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *error);
 void record_play(rvx_cuda_device *device, void *recording);

@@ -1,5 +1,6 @@
 /* Devices, memory and recordings on CUDA's runtime: see device.h. */
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/library.h"
 
 #include <cuda_runtime.h>
 #include <nvtx3/nvToolsExt.h>
@@ -10,7 +11,7 @@ struct rvx_cuda_device {
     int index;
     cudaStream_t queue, aside;
     cudaEvent_t ready, arrived; /* of the queue for aside, of aside for the queue */
-    void *libraries;            /* library_gpu.cu; they stay loaded, as CUDA itself does */
+    void *libraries;            /* library_gpu.cu */
     cudaError_t failed;         /* the first failure of a queued call since synchronize */
 };
 
@@ -119,6 +120,7 @@ void device_close(rvx_cuda_device *device)
     if (!device)
         return;
     use(device);
+    libraries_close(device->libraries);
     if (device->arrived)
         cudaEventDestroy(device->arrived);
     if (device->ready)
@@ -155,7 +157,11 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_e
 }
 
 void *device_queue(rvx_cuda_device *device) { return device->queue; }
-void **device_libraries(rvx_cuda_device *device) { return &device->libraries; }
+void **device_libraries(rvx_cuda_device *device)
+{
+    use(device);
+    return &device->libraries;
+}
 void device_failed(rvx_cuda_device *device) { keep(device, cudaErrorUnknown); }
 
 static rvx_status allocated(rvx_error *error, cudaError_t code, int64_t bytes, const char *which)
@@ -262,29 +268,32 @@ static rvx_status time_once(float *milliseconds, rvx_cuda_device *device, cudaEv
     return status;
 }
 
-/* The first run is not counted: a driver may load kernels then. */
+/* Before the first run that is counted there is another: a driver may load kernels then. */
 rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
-                   const rvx_call *call, rvx_error *error)
+                   const rvx_call *call, double enough, rvx_error *error)
 {
     enum { RUNS = 7 };
     cudaEvent_t begin = nullptr, end = nullptr;
     float times[RUNS], warm;
+    int runs = RUNS;
     use(device);
     rvx_status status = report(error, cudaEventCreate(&begin), "measure");
     if (status == RVX_OK)
         status = report(error, cudaEventCreate(&end), "measure");
     if (status == RVX_OK)
         status = time_once(&warm, device, begin, end, kernel, call, error);
-    for (int i = 0; i < RUNS && status == RVX_OK; i++) {
+    for (int i = 0; i < runs && status == RVX_OK; i++) {
         status = time_once(&times[i], device, begin, end, kernel, call, error);
         for (int k = i; status == RVX_OK && k > 0 && times[k] < times[k - 1]; k--) {
             const float t = times[k];
             times[k] = times[k - 1];
             times[k - 1] = t;
         }
+        if (i == 0 && 1e-3 * (double)times[0] > enough)
+            runs = 1;
     }
     if (status == RVX_OK)
-        *seconds = 1e-3 * (double)times[RUNS / 2];
+        *seconds = 1e-3 * (double)times[runs / 2];
     if (begin)
         cudaEventDestroy(begin);
     if (end)

@@ -3,7 +3,8 @@
  * (library_emulated.cc). Owns: that interface.
  *
  * Operands are dense and on 256 bytes: x and y NDHWC, the weight [co][kd][kh][kw][ci], all bf16 or
- * all f32; the weight that WEIGHT writes is f32 always. Sums are f32. */
+ * all f32; the weight that WEIGHT writes is f32 always, and so is what else is written where `wide`
+ * says so. Sums are f32. */
 #ifndef RVX_CUDA_LIBRARY_H
 #define RVX_CUDA_LIBRARY_H
 
@@ -17,12 +18,13 @@ struct LibraryConv {
     LibraryPhase phase;
     bool bf16, tf32; /* tf32: products of f32 numbers may be of numbers rounded to tf32 */
     bool add;        /* to what y or x holds before */
+    bool wide;       /* of bf16 operands: the y or x that is written is f32 */
     rvx_shape x, y;
     int32_t kernel[3], stride[3], pad[3];
 };
 
 struct LibraryAlgorithm {
-    char name[RVX_CUDA_CHOICE_BYTES]; /* "LIBRARY:ALGORITHM" or "LIBRARY" */
+    char name[RVX_CUDA_CHOICE_BYTES]; /* "LIBRARY:ALGORITHM" */
     int64_t workspace_bytes;
     bool repeatable; /* the same bits each time */
     bool faithful;   /* f32 sums of products of the operands' own numbers, in some order */
@@ -42,6 +44,10 @@ void *library_open(rvx_cuda_device *device, const LibraryConv &c, const char *na
 /* Queues the work; a failure shows at synchronize. */
 void library_run(void *opened, rvx_cuda_device *device);
 void library_close(void *opened);
+#ifdef __CUDACC__
+/* What library_gpu.cu keeps for a device; null is legal. Nothing of it may be open. */
+void libraries_close(void *kept);
+#endif
 } // namespace rvx
 
 #endif

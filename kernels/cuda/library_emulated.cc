@@ -36,11 +36,15 @@ float get(const LibraryConv &c, const void *p, int64_t i)
 
 void put(const LibraryConv &c, void *p, int64_t i, float v)
 {
-    v = c.add ? v + get(c, p, i) : v;
-    if (c.bf16)
-        static_cast<uint16_t *>(p)[i] = rvx__bf16_of(v);
+    uint16_t *halves = static_cast<uint16_t *>(p);
+    float *whole = static_cast<float *>(p);
+    const bool bf16 = c.bf16 && !c.wide;
+    if (c.add)
+        v += bf16 ? rvx__f32_of(halves[i]) : whole[i];
+    if (bf16)
+        halves[i] = rvx__bf16_of(v);
     else
-        static_cast<float *>(p)[i] = v;
+        whole[i] = v;
 }
 
 int64_t voxel(const rvx_shape &s, int64_t n, const int64_t (&at)[3])

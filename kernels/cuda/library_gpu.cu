@@ -19,6 +19,7 @@
 namespace rvx
 {
 enum { CUBLAS_WORKSPACE_BYTES = 32 << 20 };
+#define CUBLAS_PRODUCT "cublas:product"
 
 struct Cublas;
 
@@ -43,6 +44,7 @@ struct Opened {
 struct Cublas {
     cublasHandle_t handle;
     decltype(&cublasCreate_v2) create;
+    decltype(&cublasDestroy_v2) end;
     decltype(&cublasSetStream_v2) set_stream;
     decltype(&cublasSetWorkspace_v2) set_workspace;
     decltype(&cublasGetVersion_v2) get_version;
@@ -51,6 +53,13 @@ struct Cublas {
                               cudaDataType, int, const void *, void *, cudaDataType, int,
                               cublasComputeType_t, cublasGemmAlgo_t);
 };
+
+static void cublas_close(Cublas *cublas)
+{
+    if (cublas && cublas->handle)
+        cublas->end(cublas->handle);
+    free(cublas);
+}
 
 static Cublas *cublas_open(void *queue, int *version)
 {
@@ -62,16 +71,17 @@ static Cublas *cublas_open(void *queue, int *version)
     if (!c)
         return nullptr;
     *(void **)&c->create = dlsym(library, "cublasCreate_v2");
+    *(void **)&c->end = dlsym(library, "cublasDestroy_v2");
     *(void **)&c->set_stream = dlsym(library, "cublasSetStream_v2");
     *(void **)&c->set_workspace = dlsym(library, "cublasSetWorkspace_v2");
     *(void **)&c->get_version = dlsym(library, "cublasGetVersion_v2");
     *(void **)&c->product = dlsym(library, "cublasGemmEx");
-    if (c->create && c->set_stream && c->set_workspace && c->get_version && c->product &&
+    if (c->create && c->end && c->set_stream && c->set_workspace && c->get_version && c->product &&
         c->create(&c->handle) == CUBLAS_STATUS_SUCCESS &&
         c->set_stream(c->handle, static_cast<cudaStream_t>(queue)) == CUBLAS_STATUS_SUCCESS &&
         c->get_version(c->handle, version) == CUBLAS_STATUS_SUCCESS)
         return c;
-    free(c);
+    cublas_close(c);
     return nullptr;
 }
 
@@ -81,6 +91,7 @@ static bool cublas_run(Cublas *cublas, const LibraryConv &c, const LibraryOperan
     const float one = 1, beta = c.add ? 1.0f : 0.0f;
     const int ci = (int)c.x.c, co = (int)c.y.c, voxels = (int)rvx__shape_voxels(c.x);
     const cudaDataType type = c.bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType made = c.wide ? CUDA_R_32F : type;
     const cublasComputeType_t compute = c.bf16   ? CUBLAS_COMPUTE_32F
                                         : c.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                  : CUBLAS_COMPUTE_32F_PEDANTIC;
@@ -89,11 +100,11 @@ static bool cublas_run(Cublas *cublas, const LibraryConv &c, const LibraryOperan
         return false;
     if (c.phase == LIBRARY_FORWARD)
         return cublas->product(cublas->handle, CUBLAS_OP_T, CUBLAS_OP_N, co, voxels, ci, &one,
-                               o.weight, type, ci, o.x, type, ci, &beta, o.y, type, co, compute,
+                               o.weight, type, ci, o.x, type, ci, &beta, o.y, made, co, compute,
                                CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
     if (c.phase == LIBRARY_DATA)
         return cublas->product(cublas->handle, CUBLAS_OP_N, CUBLAS_OP_N, ci, voxels, co, &one,
-                               o.weight, type, ci, o.y, type, co, &beta, o.x, type, ci, compute,
+                               o.weight, type, ci, o.y, type, co, &beta, o.x, made, ci, compute,
                                CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
     return cublas->product(cublas->handle, CUBLAS_OP_N, CUBLAS_OP_T, ci, co, voxels, &one, o.x,
                            type, ci, o.y, type, co, &beta, o.weight, CUDA_R_32F, ci, compute,
@@ -103,6 +114,7 @@ static bool cublas_run(Cublas *cublas, const LibraryConv &c, const LibraryOperan
 struct Cublas {
     int none;
 };
+static void cublas_close(Cublas *) {}
 static Cublas *cublas_open(void *, int *) { return nullptr; }
 static bool cublas_run(Cublas *, const LibraryConv &, const LibraryOperands &) { return false; }
 #endif
@@ -147,7 +159,7 @@ int library_list(LibraryAlgorithm *list, int most, rvx_cuda_device *device, cons
     Libraries *l = libraries_of(device);
     int count = 0;
     if (l && l->cublas && is_product(c) && most > 0)
-        list[count++] = {"cublas", CUBLAS_WORKSPACE_BYTES, true, true};
+        list[count++] = {CUBLAS_PRODUCT, CUBLAS_WORKSPACE_BYTES, true, true};
     return l && l->cudnn ? count + cudnn_list(l->cudnn, list + count, most - count, c) : count;
 }
 
@@ -158,7 +170,7 @@ void *library_open(rvx_cuda_device *device, const LibraryConv &c, const char *na
     void *cudnn = nullptr;
     if (!l)
         return nullptr;
-    if (strcmp(name, "cublas") == 0) {
+    if (strcmp(name, CUBLAS_PRODUCT) == 0) {
         if (!l->cublas || !is_product(c) || operands.workspace_bytes < CUBLAS_WORKSPACE_BYTES)
             return nullptr;
     } else {
@@ -175,10 +187,21 @@ void *library_open(rvx_cuda_device *device, const LibraryConv &c, const char *na
 void library_run(void *opened, rvx_cuda_device *device)
 {
     const Opened &o = *static_cast<const Opened *>(opened);
+    device_libraries(device);
     const bool ran = o.cudnn ? cudnn_run(o.libraries->cudnn, o.cudnn)
                              : cublas_run(o.libraries->cublas, o.conv, o.operands);
     if (!ran)
         device_failed(device);
+}
+
+void libraries_close(void *kept)
+{
+    Libraries *l = static_cast<Libraries *>(kept);
+    if (!l)
+        return;
+    cudnn_close(l->cudnn);
+    cublas_close(l->cublas);
+    free(l);
 }
 
 void library_close(void *opened)

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-enum { RVX_CUDA_INTERFACE = 3, RVX_CUDA_NAME_BYTES = 256, RVX_CUDA_CHOICE_BYTES = 160 };
+enum { RVX_CUDA_INTERFACE = 4, RVX_CUDA_NAME_BYTES = 256, RVX_CUDA_CHOICE_BYTES = 160 };
 
 typedef struct rvx_cuda_device rvx_cuda_device;
 
@@ -83,12 +83,16 @@ typedef struct rvx_cuda {
      * take). */
     rvx_kernel (*kernel)(const char *op, rvx_phase phase);
 
-    /* Libraries that do convolutions too (cuDNN, cuBLAS), where they are: names and versions, ""
-     * where there is none. `choices`: names of their algorithms, "cudnn:eng5_k2=3", that take a
-     * call within its scratch_bytes and give the same bits each time; at most `most`; what is
-     * listed follows from shapes, types and parameters, and from which tensors there are, not from
-     * where they lie. `prepare`: *implementation is for rvx_call.implementation of this very call,
-     * which is then done by run_prepared. */
+    /* Who may do a convolution. `libraries`: names and versions of those that are there (cuDNN,
+     * cuBLAS), "" where there is none. `choices`: who takes a call within its scratch_bytes, at
+     * most `most`; 0 where the op is no convolution. First the kernel that runs where nobody is
+     * asked for (RVX_CUDA_OWN where the op has but one: this is not prepared), then our others,
+     * "conv.halo", then algorithms of libraries, which have a colon in their names,
+     * "cudnn:eng5_k2=3". All give the same bits each time; what is listed follows from device,
+     * shapes, types and parameters, and from which tensors there are, not from where they lie. An
+     * inverse forms the sum of its forward pass where both have one name. `prepare`:
+     * *implementation is for rvx_call.implementation of this very call, which is then done by
+     * run_prepared; later its streams may be on other grids. */
     const char *(*libraries)(rvx_cuda_device *device);
     int (*choices)(char (*names)[RVX_CUDA_CHOICE_BYTES], int most, rvx_cuda_device *device,
                    const char *op, rvx_phase phase, const rvx_call *call);
@@ -97,9 +101,10 @@ typedef struct rvx_cuda {
                           rvx_error *error);
     void (*unprepare)(rvx_cuda_device *device, void *implementation);
     rvx_kernel run_prepared;
-    /* Seconds that a call takes, the median of some; nothing else may be queued. */
+    /* Seconds that a call takes, the median of some, or of its first run where that took more than
+     * `enough`; nothing else may be queued. */
     rvx_status (*measure)(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
-                          const rvx_call *call, rvx_error *error);
+                          const rvx_call *call, double enough, rvx_error *error);
 
     /* Sum of squares in double, in a fixed order, into *device_sum; `device_scratch`:
      * RVX_CUDA_NORM_BYTES. */
@@ -120,6 +125,9 @@ typedef struct rvx_cuda {
 } rvx_cuda;
 
 enum { RVX_CUDA_NORM_BYTES = 1024 * 8 };
+
+/* Our kernel, whichever is chosen for a call. */
+#define RVX_CUDA_OWN "own"
 
 /* The only symbol of the library. */
 #define RVX_CUDA_SYMBOL "rvx_cuda_interface"

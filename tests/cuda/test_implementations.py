@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Who does convolutions on a device: own kernels unless asked otherwise; times are measured once and
 kept; a cache that is broken, of other versions or not writable is noticed; a file pins the choice, or
-is refused; every policy gives the same bits whoever does it, and the plan holds the workspace. In the
-emulation, whose libraries are plain loops and whose times are what the test says."""
+is refused; every policy gives the same bits whoever does it, inverses of couplings too, and the plan
+holds the workspace. In the emulation, whose libraries are plain loops and whose times are what the
+test says."""
 import json
 import os
 import shutil
@@ -15,10 +16,13 @@ from command import must, ok
 
 LIBRARY = os.path.join(command.ROOT, os.environ.get("RVX_TEST_CUDA", "build/librevoxel_cuda_emulated.so"))
 os.environ["REVOXEL_CUDA_LIBRARY"] = LIBRARY
+OPS = ("conv", "conv_transpose", "norm_conv")
 SIZE = ("--widths", "8,16", "--size", "8x16x8")
 CHECK = ("check", "unet3d", *SIZE, "--device", "cuda", "--quiet")
 BACKWARDS = "own=3,emulated:forwards=2,emulated:backwards=1"
 FORWARDS = "own=3,emulated:forwards=1,emulated:backwards=2"
+OWN = {"own", "conv.any"}  # of f32 tensors, whose convolutions have one kernel of ours; the transposed one has no name
+KINDS = {"forward", "data", "weights"}
 
 
 def run(*arguments, **environment):
@@ -28,7 +32,7 @@ def run(*arguments, **environment):
 def chosen(text):
     """The implementation of every call in a list of them."""
     return {key: rest.split(" (")[0] for key, _, rest in
-            (line.partition(": ") for line in text.splitlines() if line.startswith("conv "))}
+            (line.partition(": ") for line in text.splitlines() if line.partition(" ")[0] in OPS)}
 
 
 def tuned(how, *options, **environment):
@@ -50,7 +54,7 @@ def check_cache(folder):
     ok(exact(result) and len(first) >= 9 and set(first.values()) == {"emulated:backwards"},
        "the fastest does it, and every policy gives the same bits", result.error)
     kinds = {key.split()[1] for key in first}
-    ok(kinds == {"forward", "data", "weights"}, "forward passes and both gradients", kinds)
+    ok(kinds == KINDS, "forward passes and both gradients", kinds)
     files = os.listdir(f"{folder}/revoxel")
     ok(len(files) == 1 and files[0].startswith("implementations-") and files[0].endswith(".json"),
        "one file is kept", files)
@@ -63,7 +67,7 @@ def check_cache(folder):
     ok(set(chosen(result.error).values()) == {"emulated:backwards"}, "libraries wherever they can")
     shutil.rmtree(folder)
     result = tuned("auto", RVX_EMULATE_SECONDS="own=0.1")
-    ok(set(chosen(result.error).values()) == {"own"}, "own kernels where they are fastest")
+    ok(set(chosen(result.error).values()) == OWN, "own kernels where they are fastest")
     result = tuned("cudnn")
     ok(set(chosen(result.error).values()) == {"emulated:forwards"}, "but not where libraries are asked for")
     return path
@@ -95,8 +99,8 @@ def check_broken(path):
     result = tuned("auto", XDG_CACHE_HOME=blocked)
     ok(exact(result) and "not kept" in result.error, "a cache that cannot be written costs no run", result.error)
     result = tuned("auto", RVX_EMULATE_LIBRARIES="")
-    ok(exact(result) and "neither" in result.error and not chosen(result.error), "without libraries own kernels do it",
-       result.error)
+    ok(exact(result) and "neither" in result.error and not chosen(result.error),
+       "without libraries own kernels do it, and nothing is measured where there is but one", result.error)
 
 
 def check_pin(top, path):
@@ -130,14 +134,42 @@ def check_pin(top, path):
     ok(result.returncode == 1 and "CPU" in result.error, "so is a choice on the CPU", result.error)
 
 
+def check_couplings(top):
+    """Libraries in the branches of couplings, whose inverses must form the forward pass's sums; and a pin of
+    our kernels, one of several."""
+    for network, storage in (("revnet3d-full", "f32"), ("revunet3d", "bf16")):
+        folder = f"{top}/{network}"
+        result = run("check", network, *SIZE, "--storage", storage, "--device", "cuda", "--quiet", "--implementation", "auto",
+                     "--workspace", "1MiB", "--list-implementations", RVX_EMULATE_SECONDS=BACKWARDS, XDG_CACHE_HOME=folder)
+        calls = chosen(result.error)
+        residual = [key for key in calls if "residual" in key and key.split()[1] == "forward"]
+        ok(exact(result) and residual and set(calls.values()) == {"emulated:backwards"},
+           f"{network}, {storage}: couplings by a library, undone by it", result.stdout + result.error)
+    path, = (f"{folder}/revoxel/{name}" for name in os.listdir(f"{folder}/revoxel"))
+    table = json.loads(command.read(path))
+    several = 0
+    for number, call in enumerate(table["calls"].values()):
+        names = sorted(call["seconds"])
+        call["implementation"] = "conv.any" if "conv.halo" in names else names[number % len(names)]
+        several += "conv.halo" in names  # which runs where nobody is asked for
+    pin = f"{top}/kernels.json"
+    with open(pin, "w") as file:
+        json.dump(table, file)
+    result = run("check", "revunet3d", *SIZE, "--storage", "bf16", "--device", "cuda", "--quiet", "--implementation", pin,
+                 "--workspace", "1MiB", "--list-implementations")
+    want = {key: call["implementation"] for key, call in table["calls"].items()}
+    ok(exact(result) and chosen(result.error) == want and several > 1 and len(set(want.values())) > 2,
+       "a file pins each call to a kernel of ours or a library", result.stdout + result.error)
+
+
 def check_plan(path):
-    options = ("unet3d", *SIZE, "--device", "cuda", "--json", "--implementation", "auto", "--workspace")
-    for workspace in ("1MiB", "3MiB"):
+    for network, workspace in (("unet3d", "1MiB"), ("unet3d", "3MiB"), ("revnet3d-full", "2MiB")):
+        options = (network, *SIZE, "--device", "cuda", "--json", "--implementation", "auto", "--workspace")
         table = run("plan", "--model", *options, workspace, REVOXEL_CUDA_LIBRARY="/nowhere")
         found = run("check", *options, workspace, "--quiet")
         peaks = {row["policy"]: row["peak_bytes"] for row in json.loads(table.stdout)}
         ok(all(one["arena_bytes"] == peaks[one["policy"]] > int(workspace[0]) << 20
-               for one in json.loads(found.stdout)["runs"]), f"{workspace} of workspace are part of the plan, to the byte")
+               for one in json.loads(found.stdout)["runs"]), f"{network}: {workspace} of workspace are part of the plan, to the byte")
     result = run("plan", "--model", "unet3d", *SIZE, "--device", "cuda", "--list-implementations")
     ok(result.returncode == 0 and path in result.error and len(chosen(result.error)) > 9, "plan lists what is known",
        result.error)
@@ -176,6 +208,7 @@ with tempfile.TemporaryDirectory() as top:
     path = check_cache(f"{top}/cache")
     check_broken(path)
     check_pin(top, path)
+    check_couplings(top)
     check_plan(path)
     check_training(top)
 command.done()

@@ -1,240 +1,213 @@
-/* Convolutions by libraries: which calls may be, that operands and results reach them whole, from
- * slices, folded and added to, and that what is chosen and its bits do not depend on where tensors
- * lie. In the emulation plain loops stand for a library; on a GPU cuDNN and cuBLAS, where they are.
+/* Convolutions by whom they are asked for by name: our kernels and libraries. Whatever is offered
+ * for a call gives what the kernel gives that runs where nobody is asked for; the same bits from
+ * slices of wider tensors; streams are given back by the inverse of the same name, bit for bit,
+ * also on another grid than when the call was prepared. In the emulation plain loops stand for a
+ * library; on a GPU cuDNN and cuBLAS, where they are, for as many calls as LOOK_SECONDS allow. */
+#include "tests/cuda/prepared.h"
+
+#include <time.h>
+
+enum { NAMES = 256, LOOK_SECONDS = 30, LOOK_NAMES = 6 };
+
+typedef char choice_name[RVX_CUDA_CHOICE_BYTES];
+
+static int names_of(choice_name *names, const setup *s, rvx_phase phase, int64_t scratch_bytes)
+{
+    operands o;
+    operands_make(&o, s, phase, 0);
+    o.call.scratch_bytes = scratch_bytes;
+    const int count =
+        device_interface->choices(names, NAMES, device_used, s->c->op->name, phase, &o.call);
+    operands_free(&o);
+    return count;
+}
+
+static bool is_library(const char *name) { return strchr(name, ':') != NULL; }
+
+/* ---- what is offered gives what it should ------------------------------------------------------
  */
-#include "kernels/conv.h"
-#include "kernels/random.h"
-#include "tap.h"
-#include "tests/kernels/device.h"
 
-#include <math.h>
-#include <stdbool.h>
-#include <string.h>
+static const char *const phase_names[] = {"forward", "weights", "data", "inverse"};
 
-enum { NAMES = 32, ROOM = 64 << 20 };
-
-typedef struct shape_case {
-    const char *name;
-    rvx_shape x;
-    int32_t channels, kernel[3], stride[3];
-} shape_case;
-
-static const shape_case cases[] = {
-    {"3^3", {2, 5, 6, 7, 8}, 16, {3, 3, 3}, {1, 1, 1}},
-    {"3^3 stride 2, odd", {1, 6, 5, 7, 5}, 3, {3, 3, 3}, {2, 2, 2}},
-    {"1^3", {2, 3, 4, 5, 16}, 8, {1, 1, 1}, {1, 1, 1}},
-    {"in plane", {1, 3, 8, 6, 8}, 8, {1, 3, 3}, {1, 2, 1}},
-};
-
-/* How a call's tensors are made. */
-typedef struct way {
-    rvx_dtype dtype;
-    bool fold, bias, accumulate;
-    int64_t extra; /* channels beside those of a slice */
-} way;
-
-static rvx_tensor tensor_make(rvx_shape shape, rvx_dtype dtype, int64_t extra, uint64_t stream)
+static void check_one(const setup *s, rvx_phase phase, const char *name)
 {
-    rvx_tensor t = {.shape = shape, .pitch = shape.c + extra, .dtype = dtype};
-    rvx_random random = {.seed = 7, .stream = stream};
-    int64_t voxels = rvx__shape_voxels(shape);
-    char *memory = device_allocate((voxels * t.pitch + 64) * rvx__dtype_bytes(dtype));
-    memset(memory, 0xFF, (size_t)((voxels * t.pitch + 64) * rvx__dtype_bytes(dtype)));
-    t.data = memory;
-    for (int64_t v = 0; v < voxels; v++)
-        for (int64_t c = 0; c < shape.c; c++) {
-            float value = rvx__random_normal(&random);
-            if (dtype == RVX_F32)
-                rvx__f32(&t)[v * t.pitch + c] = value;
-            else
-                ((uint16_t *)t.data)[v * t.pitch + c] = rvx__bf16_of(value);
-        }
-    return t;
-}
-
-static float value_at(const rvx_tensor *t, int64_t v, int64_t c)
-{
-    if (t->dtype == RVX_BF16)
-        return rvx__f32_of(((uint16_t *)t->data)[v * t->pitch + c]);
-    return rvx__f32(t)[v * t->pitch + c];
-}
-
-static rvx_op_params params_of(const shape_case *c)
-{
-    rvx_op_params p = {.channels_out = c->channels};
-    for (int a = 0; a < 3; a++) {
-        p.kernel[a] = c->kernel[a];
-        p.stride[a] = c->stride[a];
-        p.pad[a] = (c->kernel[a] - 1) / 2;
-    }
-    return p;
-}
-
-/* All that the phase reads and writes; results[] are what it writes. */
-static void call_make(rvx_call *call, rvx_tensor *results[2], const shape_case *c,
-                      rvx_op_params *params, rvx_phase phase, way w)
-{
-    rvx_error error;
-    const rvx_shape weight = {c->kernel[0], c->kernel[1], c->kernel[2], c->x.c, c->channels};
-    const rvx_shape bias = {1, 1, 1, 1, c->channels}, table = {c->x.n, 1, 1, 3, c->x.c};
-    rvx_shape in[4] = {c->x, weight, w.bias ? bias : (rvx_shape){0}}, y[1];
-    *call = (rvx_call){.params = params};
-    *params = params_of(c);
-    params->bf16_products = w.dtype == RVX_BF16;
-    rvx__op_conv.shape(y, in, 3, params, &error);
-    for (int i = 0; i < 3; i++)
-        call->in[i].shape = in[i];
-    call->out[0].shape = *y;
-    results[0] = results[1] = NULL;
-    if (phase != RVX_BACKWARD_DATA) {
-        call->in[0] = tensor_make(c->x, w.dtype, w.extra, 1);
-        if (w.fold)
-            call->fold = tensor_make(table, RVX_F32, 0, 4);
-    }
-    if (phase != RVX_BACKWARD_PARAMETERS)
-        call->in[1] = tensor_make(weight, RVX_F32, 0, 2);
-    if (phase == RVX_FORWARD) {
-        if (w.bias)
-            call->in[2] = tensor_make(bias, RVX_F32, 0, 3);
-        call->out[0] = tensor_make(*y, w.dtype, w.extra, 5);
-        results[0] = &call->out[0];
-        return;
-    }
-    call->grad_out[0] = tensor_make(*y, w.dtype, w.extra, 6);
-    call->accumulate = w.accumulate ? 1u : 0u;
-    if (phase == RVX_BACKWARD_DATA) {
-        call->grad_in[0] = tensor_make(c->x, w.dtype, w.extra, 7);
-        results[0] = &call->grad_in[0];
-        return;
-    }
-    call->grad_in[1] = tensor_make(weight, RVX_F32, 0, 8);
-    results[0] = &call->grad_in[1];
-    if (w.bias) {
-        call->grad_in[2] = tensor_make(bias, RVX_F32, 0, 9);
-        results[1] = &call->grad_in[2];
-    }
-}
-
-static void call_free(rvx_call *call)
-{
-    for (int i = 0; i < 4; i++) {
-        device_free(call->in[i].data);
-        device_free(call->grad_in[i].data);
-    }
-    device_free(call->out[0].data);
-    device_free(call->grad_out[0].data);
-    device_free(call->fold.data);
-    device_free(call->scratch);
-}
-
-static void scratch_make(rvx_call *call, int64_t bytes)
-{
-    call->scratch = device_allocate(bytes);
-    call->scratch_bytes = bytes;
-}
-
-/* Runs by a library; false: it does not take the call. */
-static bool run_by(rvx_call *call, rvx_phase phase, const char *name)
-{
-    rvx_error error = {0};
-    void *implementation = NULL;
-    scratch_make(call, ROOM);
-    if (device_interface->prepare(&implementation, device_used, "conv", phase, call, name,
-                                  &error) != RVX_OK)
-        return false;
-    call->implementation = implementation;
-    device_run(device_interface->run_prepared, call, RVX_ISA_CUDA);
-    device_interface->unprepare(device_used, implementation);
-    return true;
-}
-
-/* Largest difference over the largest number. */
-static double distance(const rvx_tensor *a, const rvx_tensor *b)
-{
-    double most = 0, largest = 1e-30;
-    for (int64_t v = 0; v < rvx__shape_voxels(a->shape); v++)
-        for (int64_t c = 0; c < a->shape.c; c++) {
-            double want = (double)value_at(b, v, c);
-            double difference = fabs((double)value_at(a, v, c) - want);
-            most = difference <= most ? most : difference;
-            largest = fmax(largest, fabs(want));
-        }
-    return most / largest;
-}
-
-static bool same_bits(const rvx_tensor *a, const rvx_tensor *b)
-{
-    for (int64_t v = 0; v < rvx__shape_voxels(a->shape); v++)
-        for (int64_t c = 0; c < a->shape.c; c++) {
-            float x = value_at(a, v, c), y = value_at(b, v, c);
-            if (memcmp(&x, &y, sizeof x) != 0)
-                return false;
-        }
-    return true;
-}
-
-/* One library against our kernel; then the same with slices of wider tensors. */
-static void check_one(const shape_case *c, rvx_phase phase, way w, const char *name)
-{
-    static const char *const phases[] = {"forward", "weight", "data"};
-    rvx_op_params params;
-    rvx_call own, by, slices;
-    rvx_tensor *want[2], *got[2], *sliced[2];
-    call_make(&own, want, c, &params, phase, w);
-    scratch_make(&own, ROOM);
-    device_run(device_interface->kernel("conv", phase), &own, RVX_ISA_CUDA);
-    call_make(&by, got, c, &params, phase, w);
-    w.extra = 8;
-    call_make(&slices, sliced, c, &params, phase, w);
-    bool ran = run_by(&by, phase, name) && run_by(&slices, phase, name);
-    /* f32: another order of sums; bf16: neighbours, and a bias rounded first */
-    const double tolerance = w.dtype == RVX_BF16 ? 0x1p-6 : 2e-5;
+    operands own, by, slices;
+    operands_make(&own, s, phase, 0);
+    operands_make(&by, s, phase, 0);
+    operands_make(&slices, s, phase, 8);
+    run_kernel(&own, s, phase);
+    const bool ran = run_by(&by, s, phase, name) && run_by(&slices, s, phase, name);
     double worst = 0;
-    bool same = ran;
-    for (int i = 0; i < 2 && ran && want[i]; i++) {
-        worst = fmax(worst, distance(got[i], want[i]));
-        same = same && same_bits(got[i], sliced[i]);
+    bool same = ran, untouched = ran;
+    for (int i = 0; i < own.result_count && ran; i++) {
+        const rvx_tensor *want = own.results[i], *got = by.results[i];
+        /* f32: another order of sums. bf16: a bias, or what is added to, may be rounded first.
+         * Streams: a number between two of the grid. */
+        const double allowed = want->dtype == RVX_BF16  ? 0x1p-6
+                               : want->dtype == RVX_I16 ? 1.01 * GRID_UNIT / largest_of(want)
+                                                        : 2e-5;
+        worst = fmax(worst, distance(got, want) / allowed);
+        same = same && same_bits(got, slices.results[i]);
     }
-    tap_ok(ran && worst <= tolerance, "%s %s, %s%s%s%s, %s: equals our kernel (%.1e)", c->name,
-           phases[phase], w.dtype == RVX_BF16 ? "bf16" : "f32", w.fold ? ", folded" : "",
-           w.bias ? ", bias" : "", w.accumulate ? ", added" : "", name, worst);
+    untouched = untouched && operands_intact(&by) && operands_intact(&slices);
+    tap_ok(ran && worst <= 1, "%s, %s, %s by %s: equals our kernel (%.2f of what is allowed)",
+           s->c->name, s->w->name, phase_names[phase], name, worst);
     tap_ok(same, "and the same bits where tensors are slices");
-    call_free(&own);
-    call_free(&by);
-    call_free(&slices);
+    tap_ok(untouched, "and nothing else is written");
+    operands_free(&own);
+    operands_free(&by);
+    operands_free(&slices);
 }
 
-static int names_of(char (*names)[RVX_CUDA_CHOICE_BYTES], rvx_phase phase, const rvx_call *call)
+/* Elements of the residual that the inverse does not give back, which lies in y's place. */
+static int64_t lost_by(const setup *s, const char *forward, const char *inverse, int halvings)
 {
-    return device_interface->choices(names, NAMES, device_used, "conv", phase, call);
+    operands o;
+    operands_make(&o, s, RVX_FORWARD, 0);
+    rvx_tensor *r = &o.call.in[RVX_CONV_RESIDUAL], *y = &o.call.out[0];
+    const int64_t bytes = rvx__shape_count(r->shape) * (int64_t)sizeof(int16_t);
+    int16_t *before = malloc((size_t)bytes);
+    int64_t lost = -1, count = bytes / (int64_t)sizeof(int16_t);
+    memcpy(before, r->data, (size_t)bytes);
+    y->data = r->data;
+    void *forwards = prepared(&o, s, RVX_FORWARD, forward);
+    rvx_call back = o.call;
+    back.rebuild = RVX_CONV_RESIDUAL;
+    operands by = {.call = back};
+    void *backwards = prepared(&by, s, RVX_INVERSE, inverse);
+    r->grid_log2 = y->grid_log2 = GRID - halvings;
+    by.call.in[RVX_CONV_RESIDUAL].grid_log2 = by.call.out[0].grid_log2 = GRID - halvings;
+    if (forwards && backwards) {
+        o.call.implementation = forwards;
+        by.call.implementation = backwards;
+        device_run(device_interface->run_prepared, &o.call, RVX_ISA_CUDA);
+        int64_t changed = 0;
+        for (int64_t i = 0; i < count; i++)
+            changed += ((int16_t *)r->data)[i] != before[i];
+        device_run(device_interface->run_prepared, &by.call, RVX_ISA_CUDA);
+        lost = changed > count / 2 ? 0 : count;
+        for (int64_t i = 0; i < count; i++)
+            lost += ((int16_t *)r->data)[i] != before[i];
+    }
+    device_interface->unprepare(device_used, forwards);
+    device_interface->unprepare(device_used, backwards);
+    free(before);
+    o.call.out[0].data = NULL; /* the residual's */
+    operands_free(&o);
+    return lost;
 }
 
-static void check_cases(void)
+static void check_inverse(const setup *s, const char *name)
 {
-    static const way ways[] = {{RVX_F32, false, true, false, 0},
-                               {RVX_F32, true, false, false, 0},
-                               {RVX_BF16, true, true, false, 0},
-                               {RVX_BF16, false, false, true, 0}};
-    char(*names)[RVX_CUDA_CHOICE_BYTES] = calloc(NAMES, sizeof *names);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (size_t k = 0; k < sizeof ways / sizeof *ways; k++)
-            for (int phase = RVX_FORWARD; phase <= RVX_BACKWARD_DATA; phase++) {
-                way w = ways[k];
-                rvx_op_params params;
-                rvx_call call;
-                rvx_tensor *results[2];
-                w.accumulate = w.accumulate && phase == RVX_BACKWARD_DATA;
-                call_make(&call, results, &cases[i], &params, (rvx_phase)phase, w);
-                call.scratch_bytes = ROOM;
-                int count = names_of(names, (rvx_phase)phase, &call);
-                call_free(&call);
-                for (int n = 0; n < count; n++)
-                    check_one(&cases[i], (rvx_phase)phase, w, names[n]);
-            }
+    const int64_t lost = lost_by(s, name, name, 0), coarser = lost_by(s, name, name, 2);
+    tap_ok(lost == 0, "%s, %s by %s: the inverse gives back every bit (%lld lost)", s->c->name,
+           s->w->name, name, (long long)lost);
+    tap_ok(coarser == 0, "also on a coarser grid than it was prepared for (%lld lost)",
+           (long long)coarser);
+}
+
+/* All that is offered, in the emulation; on a GPU ours and some of the libraries' algorithms, the
+ * first, the last and some between. */
+static int some_of(choice_name *names, int count)
+{
+    int own = 0, kept;
+    while (own < count && !is_library(names[own]))
+        own++;
+    if (device_interface->emulated || count <= own + LOOK_NAMES)
+        return count;
+    for (kept = 0; kept < LOOK_NAMES; kept++)
+        memmove(names[own + kept], names[own + kept * (count - own - 1) / (LOOK_NAMES - 1)],
+                sizeof *names);
+    return own + kept;
+}
+
+/* Returns whether the call may be. */
+static bool check_call(const shape_case *c, const way *w, rvx_phase phase, choice_name *names)
+{
+    setup s;
+    if (!setup_make(&s, c, w, phase))
+        return false;
+    const int offered = names_of(names, &s, phase, room()), count = some_of(names, offered);
+    const bool library = offered > 0 && is_library(names[offered - 1]);
+    if (device_interface->libraries(device_used)[0] && device_interface->emulated)
+        tap_ok(library, "%s, %s, %s: libraries are offered", c->name, w->name, phase_names[phase]);
+    for (int n = 0; n < count; n++) {
+        if (strcmp(names[n], RVX_CUDA_OWN) == 0)
+            continue; /* what the others are compared with */
+        if (phase == RVX_INVERSE)
+            check_inverse(&s, names[n]);
+        else
+            check_one(&s, phase, names[n]);
+    }
+    return true;
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* In an order that goes through shapes, ways and phases at once, as time may end before they do. */
+static void check_calls(double started)
+{
+    choice_name *names = calloc(NAMES, sizeof *names);
+    const int ways = way_count(), calls = case_count() * ways * RVX_PHASE_COUNT;
+    int step = calls * 5 / 13, looked = 0, left = 0;
+    for (int a = calls, b = step; b != 0 || a != 1;) /* until they have no common factor */
+        if (b == 0)
+            a = calls, b = ++step;
+        else {
+            const int rest = a % b;
+            a = b;
+            b = rest;
+        }
+    for (int i = 0; i < calls; i++) {
+        const int at = (int)((int64_t)i * step % calls);
+        if (!device_interface->emulated && seconds_now() - started > LOOK_SECONDS)
+            left++;
+        else
+            looked += check_call(&cases[at / RVX_PHASE_COUNT / ways],
+                                 &all_ways[at / RVX_PHASE_COUNT % ways],
+                                 (rvx_phase)(at % RVX_PHASE_COUNT), names);
+    }
+    tap_ok(looked > 0, "%d calls were looked at; for at most %d more there was no time", looked,
+           left);
     free(names);
 }
 
-static bool listed(char (*names)[RVX_CUDA_CHOICE_BYTES], int count, const char *name)
+/* ---- a mix-up is seen --------------------------------------------------------------------------
+ */
+
+/* Two algorithms round differently: had forward and inverse another one each, bits would be lost.
+ */
+static void check_mixed(void)
+{
+    static const shape_case large = {"3^3, larger", &rvx__op_conv, {1, 8, 16, 16, 8}, 16,
+                                     {3, 3, 3},     {1, 1, 1},     {1, 1, 1}};
+    static const way stream = {"stream", RVX_I16, RVX_I16, .residual = true, .fold = true};
+    setup s;
+    if (!device_interface->emulated || !setup_make(&s, &large, &stream, RVX_INVERSE))
+        return;
+    const int64_t lost = lost_by(&s, "emulated:forwards", "emulated:backwards", 0);
+    tap_ok(lost > 0 && lost < 1000, "an inverse by another algorithm loses bits (%lld)",
+           (long long)lost);
+    operands a, b;
+    operands_make(&a, &s, RVX_FORWARD, 0);
+    operands_make(&b, &s, RVX_FORWARD, 0);
+    tap_ok(run_by(&a, &s, RVX_FORWARD, "emulated:forwards") &&
+               run_by(&b, &s, RVX_FORWARD, "emulated:backwards") &&
+               !same_bits(a.results[0], b.results[0]),
+           "as a forward pass by another gives others");
+    operands_free(&a);
+    operands_free(&b);
+}
+
+/* ---- lists -------------------------------------------------------------------------------------
+ */
+
+static bool listed(choice_name *names, int count, const char *name)
 {
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0)
@@ -242,55 +215,60 @@ static bool listed(char (*names)[RVX_CUDA_CHOICE_BYTES], int count, const char *
     return false;
 }
 
+static bool refused(const setup *s, rvx_phase phase, const char *name, int64_t scratch_bytes,
+                    rvx_error *error)
+{
+    operands o;
+    void *implementation;
+    operands_make(&o, s, phase, 0);
+    o.call.scratch = device_allocate(scratch_bytes);
+    o.call.scratch_bytes = scratch_bytes;
+    const rvx_status status = device_interface->prepare(
+        &implementation, device_used, s->c->op->name, phase, &o.call, name, error);
+    operands_free(&o);
+    return status == RVX_ERROR_UNSUPPORTED && !implementation;
+}
+
 static void check_lists(void)
 {
-    char(*names)[RVX_CUDA_CHOICE_BYTES] = calloc(NAMES, sizeof *names);
-    rvx_op_params params;
-    rvx_call call;
-    rvx_tensor *results[2], residual;
-    rvx_error error;
-    void *implementation;
-    const way plain = {RVX_F32, false, true, false, 0};
-    call_make(&call, results, &cases[0], &params, RVX_FORWARD, plain);
-    call.scratch_bytes = ROOM;
-    int count = names_of(names, RVX_FORWARD, &call);
+    choice_name *names = calloc(NAMES, sizeof *names);
+    rvx_error error = {0};
+    setup s;
+    setup_make(&s, &cases[0], &all_ways[0], RVX_FORWARD);
+    int count = names_of(names, &s, RVX_FORWARD, room());
     if (device_interface->emulated)
-        tap_ok(count == 2 && listed(names, count, "emulated:forwards") &&
+        tap_ok(count == 3 && !is_library(names[0]) && listed(names, count, "emulated:forwards") &&
                    listed(names, count, "emulated:backwards"),
                "what varies, what rounds more and what needs more workspace is no choice");
-    call.scratch_bytes = 1000;
-    tap_ok(names_of(names, RVX_FORWARD, &call) == 0, "no room for operands: no choice");
-    tap_ok(device_interface->prepare(&implementation, device_used, "conv", RVX_FORWARD, &call,
-                                     "emulated:forwards", &error) == RVX_ERROR_UNSUPPORTED &&
-               !implementation,
-           "and none is prepared: %s", error.message);
-    call.scratch_bytes = ROOM;
-    tap_ok(device_interface->prepare(&implementation, device_used, "conv", RVX_FORWARD, &call,
-                                     "cudnn:eng99999", &error) == RVX_ERROR_UNSUPPORTED,
+    count = names_of(names, &s, RVX_FORWARD, 1000);
+    tap_ok(count > 0 && !is_library(names[count - 1]), "no room for operands: our kernels alone");
+    tap_ok(refused(&s, RVX_FORWARD, "emulated:forwards", 1000, &error),
+           "and a library is not prepared: %s", error.message);
+    tap_ok(refused(&s, RVX_FORWARD, "cudnn:eng99999", room(), &error),
            "an unknown name is refused: %s", error.message);
-    residual = tensor_make(call.out[0].shape, RVX_F32, 0, 12);
-    call.in[RVX_CONV_RESIDUAL] = residual;
-    tap_ok(names_of(names, RVX_FORWARD, &call) == 0, "a residual: no choice");
-    call.in[RVX_CONV_RESIDUAL].data = NULL;
-    tap_ok(names_of(names, RVX_INVERSE, &call) == 0, "an inverse: no choice");
-    call.out[0].dtype = RVX_I16;
-    tap_ok(names_of(names, RVX_FORWARD, &call) == 0, "to a stream: no choice");
-    call.out[0].dtype = RVX_BF16;
-    tap_ok(names_of(names, RVX_FORWARD, &call) == 0, "f32 to bf16: no choice");
-    call.out[0].dtype = RVX_F32;
-    params.bf16_products = 1;
-    tap_ok(names_of(names, RVX_FORWARD, &call) == 0, "f32 of bf16 products: no choice");
-    device_free(residual.data);
-    call_free(&call);
+    tap_ok(refused(&s, RVX_FORWARD, "conv.halo", room(), &error),
+           "so is a kernel of ours that does not take the call: %s", error.message);
+    s.params.bf16_products = 1;
+    s.w = &all_ways[2]; /* bf16 */
+    count = names_of(names, &s, RVX_FORWARD, room());
+    tap_ok(listed(names, count, "conv.halo") && listed(names, count, "conv.any"),
+           "kernels of ours are choices too");
+    operands o;
+    operands_make(&o, &s, RVX_FORWARD, 0);
+    tap_ok(device_interface->choices(names, NAMES, device_used, "add", RVX_FORWARD, &o.call) == 0,
+           "an op that is no convolution has none");
+    operands_free(&o);
     free(names);
 }
 
 int main(void)
 {
+    const double started = seconds_now();
     if (!tap_ok(device_use(), "the CUDA backend is there"))
         return tap_done();
     printf("# %s\n", device_interface->libraries(device_used));
-    check_cases();
     check_lists();
+    check_mixed();
+    check_calls(started);
     return tap_done();
 }
