@@ -1,5 +1,7 @@
-/* Devices and memory of the emulation: one device, whose memory is ordinary memory and whose queues
- * run when they are waited for. See device.h, queue_emulated.h. */
+/* Devices and memory of the emulation: as many devices as RVX_EMULATE_DEVICES says, one by default,
+ * whose memory is ordinary memory and whose queues run when they are waited for. What device_gpu.cu
+ * says of the device that a thread works with is said here in the same places. See device.h,
+ * queue_emulated.h. */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/prepared.h"
 #include "kernels/cuda/queue_emulated.h"
@@ -10,25 +12,33 @@
 #include <new>
 
 struct rvx_cuda_device {
+    int index;
     simt::Queues queues;
+    explicit rvx_cuda_device(int index_) : index(index_), queues(index_) {}
 };
 
 namespace rvx
 {
 enum { ALIGNMENT = 256 };
 
+static void use(const rvx_cuda_device *device) { simt::use_device(device->index); }
+
 rvx_status device_count(int *count, rvx_error *)
 {
-    *count = 1;
+    const char *devices = getenv("RVX_EMULATE_DEVICES");
+    *count = devices ? atoi(devices) : 1;
     return RVX_OK;
 }
 
 rvx_status device_open(rvx_cuda_device **device, int index, rvx_error *error)
 {
+    int count;
     *device = nullptr;
-    if (index != 0)
-        return rvx__fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: there is one device, cuda:0", index);
-    *device = new (std::nothrow) rvx_cuda_device;
+    device_count(&count, error);
+    if (index < 0 || index >= count)
+        return rvx__fail(error, RVX_ERROR_ARGUMENT, "cuda:%d: there are %d devices", index, count);
+    *device = new (std::nothrow) rvx_cuda_device(index);
+    simt::use_device(index);
     return *device ? RVX_OK : rvx__fail(error, RVX_ERROR_MEMORY, "cuda: out of memory");
 }
 
@@ -46,8 +56,9 @@ void device_close(rvx_cuda_device *device)
 }
 
 /* Tests of what is refused set RVX_EMULATE_MEMORY. */
-rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *, rvx_error *)
+rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *)
 {
+    use(device);
     const char *memory = getenv("RVX_EMULATE_MEMORY");
     *info = {};
     snprintf(info->name, sizeof info->name, "emulated on the CPU");
@@ -58,11 +69,16 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *, rvx_error *
     return RVX_OK;
 }
 
-void *device_queue(rvx_cuda_device *device) { return &device->queues.main; }
+void *device_queue(rvx_cuda_device *device)
+{
+    use(device);
+    return &device->queues.main;
+}
 
 /* Fresh memory is NaN: nothing may count on zeros. */
-rvx_status allocate(void **memory, rvx_cuda_device *, int64_t bytes, rvx_error *error)
+rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error)
 {
+    use(device);
     size_t size = (size_t)((bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     *memory = aligned_alloc(ALIGNMENT, size ? size : (size_t)ALIGNMENT);
     if (!*memory)
@@ -98,37 +114,52 @@ static void queue_copy(simt::Queue *queue, void *to, const void *from, int64_t b
 
 void upload(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
 {
+    use(device);
     queue_copy(&device->queues.main, device_to, from, bytes);
 }
 
 void download(rvx_cuda_device *device, void *to, const void *device_from, int64_t bytes)
 {
+    use(device);
     queue_copy(&device->queues.main, to, device_from, bytes);
 }
 
 void copy(rvx_cuda_device *device, void *device_to, const void *device_from, int64_t bytes)
 {
+    use(device);
     queue_copy(&device->queues.main, device_to, device_from, bytes);
 }
 
 void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
 {
+    use(device);
     simt::enqueue(&device->queues.main, [=] { memset(device_to, byte, (size_t)bytes); });
 }
 
 rvx_status synchronize(rvx_cuda_device *device, rvx_error *)
 {
+    use(device);
     simt::queue_finish(&device->queues.main);
     return RVX_OK;
 }
 
 void upload_aside(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)
 {
+    use(device);
     queue_copy(&device->queues.aside, device_to, from, bytes);
 }
 
-void aside_waits(rvx_cuda_device *device) { simt::queue_wait(&device->queues.aside); }
-void wait_aside(rvx_cuda_device *device) { simt::queue_wait(&device->queues.main); }
+void aside_waits(rvx_cuda_device *device)
+{
+    use(device);
+    simt::queue_wait(&device->queues.aside);
+}
+
+void wait_aside(rvx_cuda_device *device)
+{
+    use(device);
+    simt::queue_wait(&device->queues.main);
+}
 
 rvx_status synchronize_aside(rvx_cuda_device *device, rvx_error *)
 {
@@ -153,6 +184,7 @@ rvx_status measure(double *seconds, rvx_cuda_device *device, rvx_kernel kernel,
 {
     const char *given = getenv("RVX_EMULATE_SECONDS"), *name = prepared_name(call);
     const char *times = given ? given : "";
+    use(device);
     kernel(call);
     *seconds = strchr(name, ':') ? 1 : seconds_of(times, RVX_CUDA_OWN, 1);
     *seconds = seconds_of(times, name, *seconds);
@@ -163,6 +195,7 @@ typedef std::vector<simt::Work> Recording;
 
 rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)
 {
+    use(device);
     device->queues.main.recording = new (std::nothrow) Recording;
     return device->queues.main.recording ? RVX_OK
                                          : rvx__fail(error, RVX_ERROR_MEMORY, "cuda: no memory");
@@ -170,6 +203,7 @@ rvx_status record_begin(rvx_cuda_device *device, rvx_error *error)
 
 rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *)
 {
+    use(device);
     *recording = device->queues.main.recording;
     device->queues.main.recording = nullptr;
     return RVX_OK;
@@ -177,6 +211,7 @@ rvx_status record_end(void **recording, rvx_cuda_device *device, rvx_error *)
 
 void record_play(rvx_cuda_device *device, void *recording)
 {
+    use(device);
     for (const simt::Work &work : *static_cast<Recording *>(recording))
         simt::enqueue(&device->queues.main, work);
 }

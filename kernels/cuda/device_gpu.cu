@@ -156,12 +156,18 @@ rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_e
     return RVX_OK;
 }
 
-void *device_queue(rvx_cuda_device *device) { return device->queue; }
+void *device_queue(rvx_cuda_device *device)
+{
+    use(device);
+    return device->queue;
+}
+
 void **device_libraries(rvx_cuda_device *device)
 {
     use(device);
     return &device->libraries;
 }
+
 void device_failed(rvx_cuda_device *device) { keep(device, cudaErrorUnknown); }
 
 static rvx_status allocated(rvx_error *error, cudaError_t code, int64_t bytes, const char *which)

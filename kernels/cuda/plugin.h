@@ -47,7 +47,9 @@ typedef struct rvx_cuda {
     rvx_status (*device_open)(rvx_cuda_device **device, int index, rvx_error *error);
     void (*device_close)(rvx_cuda_device *device);
     rvx_status (*device_info)(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error);
-    /* The queue that kernels of this device run on: for rvx_call.queue. */
+    /* The queue that kernels of this device run on: for rvx_call.queue. The calling thread works
+     * with this device from then on, as after every call that takes one: kernels are called in
+     * such a thread. */
     void *(*device_queue)(rvx_cuda_device *device);
 
     /* Device memory; host memory that copies run from at full speed; memory that both see (tests).

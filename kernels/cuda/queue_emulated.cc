@@ -7,10 +7,15 @@
 
 namespace simt
 {
-Queues::Queues() : main(), aside()
+static thread_local int used_device;
+
+void use_device(int device) { used_device = device; }
+
+Queues::Queues(int device) : main(), aside()
 {
     main.other = &aside;
     aside.other = &main;
+    main.device = aside.device = device;
 }
 
 static uint64_t random_number()
@@ -34,6 +39,8 @@ static void add(Queue *queue, Work work, int64_t other_count)
 void enqueue(Stream stream, Work work)
 {
     Queue *queue = static_cast<Queue *>(stream);
+    if (queue && queue->device != used_device)
+        fail("work for one device is queued while the thread works with another");
     if (!queue)
         work();
     else if (queue->recording)

@@ -23,12 +23,17 @@ struct Queue {
     std::vector<Work> *recording; /* not null: what is queued is recorded instead */
     int64_t queued, done;
     Queue *other;
+    int device;
 };
 
 struct Queues {
     Queue main, aside;
-    Queues();
+    explicit Queues(int device);
 };
+
+/* The device that this thread works with, the first one where it has not said otherwise. As CUDA
+ * does, a launch on another device's queue is refused: here with a message and abort(). */
+void use_device(int device);
 
 /* What is queued on `queue` from now on waits for what is queued on the other by now. */
 void queue_wait(Queue *queue);
