@@ -41,6 +41,7 @@ typedef struct way {
 static const way all_ways[] = {
     {"f32", RVX_F32, RVX_F32, .bias = true, .accumulate = true},
     {"f32, folded", RVX_F32, RVX_F32, .fold = true},
+    {"f32, residual", RVX_F32, RVX_F32, .bias = true, .residual = true},
     {"bf16", RVX_BF16, RVX_BF16, .bf16_products = true, .fold = true, .bias = true},
     {"bf16, added to", RVX_BF16, RVX_BF16, .bf16_products = true, .accumulate = true},
     {"bf16 to f32", RVX_BF16, RVX_F32, .bf16_products = true, .bias = true},

@@ -29,6 +29,20 @@ static bool is_library(const char *name) { return strchr(name, ':') != NULL; }
 
 static const char *const phase_names[] = {"forward", "weights", "data", "inverse"};
 
+/* The residual lies where the result goes, as in couplings. */
+static void check_in_place(const setup *s, const char *name)
+{
+    operands apart, within;
+    operands_make(&apart, s, RVX_FORWARD, 0);
+    operands_make(&within, s, RVX_FORWARD, 0);
+    within.call.out[0].data = within.call.in[RVX_CONV_RESIDUAL].data;
+    const bool ran = run_by(&apart, s, RVX_FORWARD, name) && run_by(&within, s, RVX_FORWARD, name);
+    tap_ok(ran && same_bits(apart.results[0], within.results[0]),
+           "and the same bits in the residual's place");
+    operands_free(&apart);
+    operands_free(&within);
+}
+
 static void check_one(const setup *s, rvx_phase phase, const char *name)
 {
     operands own, by, slices;
@@ -57,6 +71,13 @@ static void check_one(const setup *s, rvx_phase phase, const char *name)
     operands_free(&own);
     operands_free(&by);
     operands_free(&slices);
+    if (phase == RVX_FORWARD && s->w->residual)
+        check_in_place(s, name);
+}
+
+static void set_grid(rvx_call *call, int32_t grid_log2)
+{
+    call->in[RVX_CONV_RESIDUAL].grid_log2 = call->out[0].grid_log2 = grid_log2;
 }
 
 /* Elements of the residual that the inverse does not give back, which lies in y's place. */
@@ -75,8 +96,8 @@ static int64_t lost_by(const setup *s, const char *forward, const char *inverse,
     back.rebuild = RVX_CONV_RESIDUAL;
     operands by = {.call = back};
     void *backwards = prepared(&by, s, RVX_INVERSE, inverse);
-    r->grid_log2 = y->grid_log2 = GRID - halvings;
-    by.call.in[RVX_CONV_RESIDUAL].grid_log2 = by.call.out[0].grid_log2 = GRID - halvings;
+    set_grid(&o.call, GRID - halvings);
+    set_grid(&by.call, GRID - halvings);
     if (forwards && backwards) {
         o.call.implementation = forwards;
         by.call.implementation = backwards;
@@ -97,6 +118,27 @@ static int64_t lost_by(const setup *s, const char *forward, const char *inverse,
     return lost;
 }
 
+/* A call whose streams are on a coarser grid than when it was prepared, beside our kernel's. */
+static bool coarser_equals(const setup *s, const char *name, int halvings)
+{
+    operands own, by;
+    operands_make(&own, s, RVX_FORWARD, 0);
+    operands_make(&by, s, RVX_FORWARD, 0);
+    by.call.implementation = prepared(&by, s, RVX_FORWARD, name);
+    const bool there = by.call.implementation != NULL;
+    set_grid(&own.call, GRID - halvings);
+    set_grid(&by.call, GRID - halvings);
+    run_kernel(&own, s, RVX_FORWARD);
+    if (there)
+        device_run(device_interface->run_prepared, &by.call, RVX_ISA_CUDA);
+    device_interface->unprepare(device_used, by.call.implementation);
+    const double allowed = 1.01 * ldexp(GRID_UNIT, halvings) / largest_of(own.results[0]);
+    const bool equal = there && distance(by.results[0], own.results[0]) <= allowed;
+    operands_free(&own);
+    operands_free(&by);
+    return equal;
+}
+
 static void check_inverse(const setup *s, const char *name)
 {
     const int64_t lost = lost_by(s, name, name, 0), coarser = lost_by(s, name, name, 2);
@@ -104,6 +146,7 @@ static void check_inverse(const setup *s, const char *name)
            s->w->name, name, (long long)lost);
     tap_ok(coarser == 0, "also on a coarser grid than it was prepared for (%lld lost)",
            (long long)coarser);
+    tap_ok(coarser_equals(s, name, 2), "where it equals our kernel");
 }
 
 /* All that is offered, in the emulation; on a GPU ours and some of the libraries' algorithms, the
@@ -249,7 +292,7 @@ static void check_lists(void)
     tap_ok(refused(&s, RVX_FORWARD, "conv.halo", room(), &error),
            "so is a kernel of ours that does not take the call: %s", error.message);
     s.params.bf16_products = 1;
-    s.w = &all_ways[2]; /* bf16 */
+    s.w = &all_ways[3]; /* bf16 */
     count = names_of(names, &s, RVX_FORWARD, room());
     tap_ok(listed(names, count, "conv.halo") && listed(names, count, "conv.any"),
            "kernels of ours are choices too");
