@@ -1,5 +1,6 @@
 /* The passes in order, and what a plan can say about itself: see plan.h. */
 #include "engine/plan/plan.h"
+#include "kernels/norm_conv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -107,21 +108,24 @@ static rvx_status choose_kernel(const rvx_plan *plan, rvx_step *step, const rvx_
 }
 
 /* Calls that a library may do (kernels/cuda/prepared.cu) get the workspace, or what our own kernels
- * take where that is more; an inverse gets what its forward pass has, for it takes the same one. */
+ * take where that is more; an inverse gets what its forward pass has, for it takes the same one. A
+ * gradient of norm_conv's data gets it behind what it keeps for a slab. */
 static int64_t cuda_scratch_bytes(const rvx_plan *plan, rvx_phase phase, const rvx_op *op,
                                   const rvx_shape *in, const rvx_shape *out,
                                   const rvx_op_params *params)
 {
-    const int64_t workspace = plan->options.workspace_bytes;
+    int64_t workspace = plan->options.workspace_bytes;
     int64_t own = op->cuda_scratch ? op->cuda_scratch(phase, in, out, params) : 0;
-    const bool library = op == &rvx__op_conv || op == &rvx__op_conv_transpose ||
-                         (op == &rvx__op_norm_conv && phase != RVX_BACKWARD_DATA);
+    const bool branch = op == &rvx__op_norm_conv;
+    const bool library = op == &rvx__op_conv || op == &rvx__op_conv_transpose || branch;
     if (!library || workspace == 0)
         return own;
     if (phase == RVX_INVERSE) {
         const int64_t forward = op->cuda_scratch(RVX_FORWARD, in, out, params);
         own = own > forward ? own : forward;
     }
+    if (branch && phase == RVX_BACKWARD_DATA)
+        workspace += rvx__slab_cuda_of(in[RVX_NORM_CONV_X], params).conv;
     return workspace > own ? workspace : own;
 }
 

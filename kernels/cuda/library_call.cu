@@ -197,7 +197,7 @@ bool library_call_open(LibraryCall *l, rvx_cuda_device *device, const char *name
     /* A sum that meets a residual is never made in its target: the residual may lie there. */
     const bool x_copied = (l->fold.data && !l->transposed) ||
                           (l->residual.data && c.phase == LIBRARY_DATA),
-               y_copied = (l->fold.data && l->transposed) ||
+               y_copied = (l->fold.data && l->transposed) || l->anywhere ||
                           (l->residual.data && c.phase == LIBRARY_FORWARD);
     if (call->scratch_bytes < at.workspace)
         return false;

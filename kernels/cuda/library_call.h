@@ -13,6 +13,7 @@ struct LibraryCall {
     rvx_phase phase;
     LibraryConv conv;
     bool transposed;           /* the op is: its y is the library's x */
+    bool anywhere;             /* what is read may lie elsewhere when it runs */
     rvx_tensor x, y;           /* of the call, as the library calls them */
     rvx_tensor fold;           /* of what the op calls x; data NULL: none */
     rvx_tensor bias, residual; /* of forward passes and inverses; data NULL: none */

@@ -72,8 +72,8 @@ RVX_API rvx_status rvx_augment_preview(const char *target, const char *out,
                                        const rvx_augment_options *options, rvx_error *error);
 
 /* Which implementation does a convolution on a GPU: one of Revoxel's own kernels, or a library's
- * algorithm with kernels of Revoxel's around it. Libraries may do all but the data gradient of a
- * fused branch and heads fused with their loss: docs/implementations.md. */
+ * algorithm with kernels of Revoxel's around it. Libraries may do all but heads fused with their
+ * loss: docs/implementations.md. */
 typedef struct rvx_implementation_options {
     size_t struct_bytes;
     const char *choose; /* NULL or "own": Revoxel's kernels; "auto": the fastest, measured when a
