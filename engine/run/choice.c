@@ -242,6 +242,12 @@ rvx_status rvx__choices_add(rvx_choices *choices, const char *key, const char *c
     return failed ? rvx__fail(error, RVX_ERROR_MEMORY, "implementations: out of memory") : RVX_OK;
 }
 
+void rvx__choices_failed(const rvx_choices *choices, const char *key, const char *name,
+                         const char *why)
+{
+    notice(choices, "%s: %s is left out: %s", key, name, why);
+}
+
 void rvx__choices_save(rvx_choices *choices)
 {
     char folder[RVX_PATH_BYTES];

@@ -40,6 +40,9 @@ const char *rvx__choices_path(const rvx_choices *choices); /* of the file; "" wi
 /* Seconds of all implementations of a call, the one that runs where nobody chooses first. */
 rvx_status rvx__choices_add(rvx_choices *choices, const char *key, const char *const *names,
                             const double *seconds, int count, rvx_error *error);
+/* Notice of an implementation that could not be measured: it is none. */
+void rvx__choices_failed(const rvx_choices *choices, const char *key, const char *name,
+                         const char *why);
 /* Writes the cache if anything was added since it was read. One that cannot be written is noticed:
  * it costs time, not a run. */
 void rvx__choices_save(rvx_choices *choices);

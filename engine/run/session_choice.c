@@ -21,7 +21,6 @@ typedef struct candidates {
     choice_name names[RVX_CHOICE_NAMES_MAX];
     const char *list[RVX_CHOICE_NAMES_MAX];
     double seconds[RVX_CHOICE_NAMES_MAX];
-    double least; /* of those that are measured by now */
     int count;
     choice_name *forward; /* per node: what does its forward pass; "": not chosen yet */
 } candidates;
@@ -103,19 +102,54 @@ static rvx_status measure_one(double *seconds, const rvx_session *session, const
     return status;
 }
 
-/* The name for a call, measured if need be. */
+/* A library's algorithm that cannot do what it is listed for is told and left out: ours come first,
+ * so that a device in trouble is not taken for that. */
+static rvx_status measure_all(candidates *c, const rvx_session *session, const rvx_step *step,
+                              const rvx_call *call, const char *key, rvx_error *error)
+{
+    double least = INFINITY;
+    int kept = 0;
+    for (int i = 0; i < c->count; i++) {
+        rvx_error why = {0};
+        rvx_status status = measure_one(&c->seconds[kept], session, step, *call, c->names[i],
+                                        HOPELESS * least, &why);
+        if (status != RVX_OK && (kept == 0 || !strchr(c->names[i], ':')))
+            return rvx__fail(error, status, "%s", why.message);
+        if (status != RVX_OK) {
+            rvx__choices_failed(session->on->device->choices, key, c->names[i], why.message);
+            continue;
+        }
+        least = c->seconds[kept] < least ? c->seconds[kept] : least;
+        c->list[kept++] = c->names[i];
+    }
+    c->count = kept;
+    return RVX_OK;
+}
+
+/* The name for a call, measured if need be. Who may do it is asked only then: libraries take their
+ * time to say. NULL where it is no convolution. */
 static rvx_status choose(const char **name, candidates *c, const rvx_session *session,
                          const rvx_step *step, const rvx_call *call, bool *measured,
                          rvx_error *error)
 {
     const rvx_device *device = session->on->device;
+    const rvx_cuda *cuda = device->cuda;
     rvx_choices *choices = device->choices;
     char key[RVX_CHOICE_KEY_BYTES];
     rvx_status status = RVX_OK;
+    *name = NULL;
+    if (cuda->choices(c->names, 1, device->handle, step->op->name, step->phase, call) == 0)
+        return RVX_OK;
     make_key(key, step, call);
     *name = rvx__choices_find(choices, key);
     if (*name)
         return RVX_OK;
+    c->count = cuda->choices(c->names, RVX_CHOICE_NAMES_MAX, device->handle, step->op->name,
+                             step->phase, call);
+    if (c->count == 1) {
+        *name = RVX_CHOICE_OWN;
+        return RVX_OK;
+    }
     if (!rvx__choices_measures(choices))
         return rvx__fail(
             error, RVX_ERROR_ARGUMENT, "%s: field 'calls' has no \"%s\", which '%s' asks for",
@@ -123,12 +157,8 @@ static rvx_status choose(const char **name, candidates *c, const rvx_session *se
     if (!*measured)
         status = fill_arena(session, error);
     *measured = true;
-    c->least = INFINITY;
-    for (int i = 0; i < c->count && status == RVX_OK; i++) {
-        status = measure_one(&c->seconds[i], session, step, *call, c->names[i], HOPELESS * c->least,
-                             error);
-        c->least = c->seconds[i] < c->least ? c->seconds[i] : c->least;
-    }
+    if (status == RVX_OK)
+        status = measure_all(c, session, step, call, key, error);
     if (status == RVX_OK)
         status = rvx__choices_add(choices, key, c->list, c->seconds, c->count, error);
     *name = rvx__choices_find(choices, key);
@@ -143,17 +173,11 @@ static rvx_status choose_call(rvx_session *session, candidates *c, const rvx__bo
     const bool forward = step->phase == RVX_FORWARD || step->phase == RVX_INVERSE;
     if (step->kind != RVX_STEP_KERNEL)
         return RVX_OK;
-    c->count = device->cuda->choices(c->names, RVX_CHOICE_NAMES_MAX, device->handle, step->op->name,
-                                     step->phase, &bound->call);
-    if (c->count == 0)
-        return RVX_OK;
     const char *name = forward ? c->forward[step->node] : "";
     rvx_status status = RVX_OK;
-    if (!name[0] && c->count == 1)
-        name = RVX_CHOICE_OWN;
-    else if (!name[0])
+    if (!name[0])
         status = choose(&name, c, session, step, &bound->call, measured, error);
-    if (status != RVX_OK)
+    if (status != RVX_OK || !name)
         return status;
     if (forward && name != c->forward[step->node])
         snprintf(c->forward[step->node], RVX_CUDA_CHOICE_BYTES, "%s", name);
@@ -179,8 +203,6 @@ static candidates *candidates_create(const rvx_session *session)
         candidates_free(c);
         return NULL;
     }
-    for (int i = 0; i < RVX_CHOICE_NAMES_MAX; i++)
-        c->list[i] = c->names[i];
     return c;
 }
 

@@ -13,11 +13,11 @@ void device_close(rvx_cuda_device *device);
 rvx_status device_info(rvx_cuda_info *info, const rvx_cuda_device *device, rvx_error *error);
 void *device_queue(rvx_cuda_device *device);
 #ifdef __CUDACC__
-/* For library_gpu.cu: what it keeps for a device, which becomes that of this thread; that a
- * library's call was refused. */
+/* For library_gpu.cu: what it keeps for a device, which becomes that of this thread. */
 void **device_libraries(rvx_cuda_device *device);
-void device_failed(rvx_cuda_device *device);
 #endif
+/* A library's call was refused. */
+void device_failed(rvx_cuda_device *device);
 rvx_status allocate(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
 rvx_status allocate_host(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);
 rvx_status allocate_shared(void **memory, rvx_cuda_device *device, int64_t bytes, rvx_error *error);

@@ -14,6 +14,7 @@
 struct rvx_cuda_device {
     int index;
     simt::Queues queues;
+    bool failed = false; /* a library's call, since synchronize */
     explicit rvx_cuda_device(int index_) : index(index_), queues(index_) {}
 };
 
@@ -136,11 +137,16 @@ void fill(rvx_cuda_device *device, void *device_to, int byte, int64_t bytes)
     simt::enqueue(&device->queues.main, [=] { memset(device_to, byte, (size_t)bytes); });
 }
 
-rvx_status synchronize(rvx_cuda_device *device, rvx_error *)
+void device_failed(rvx_cuda_device *device) { device->failed = true; }
+
+rvx_status synchronize(rvx_cuda_device *device, rvx_error *error)
 {
+    const bool failed = device->failed;
     use(device);
     simt::queue_finish(&device->queues.main);
-    return RVX_OK;
+    device->failed = false;
+    return failed ? rvx__fail(error, RVX_ERROR_UNSUPPORTED, "cuda: run: a library refused its call")
+                  : RVX_OK;
 }
 
 void upload_aside(rvx_cuda_device *device, void *device_to, const void *from, int64_t bytes)

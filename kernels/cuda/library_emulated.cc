@@ -1,6 +1,7 @@
 /* Plain loops that stand for a library's convolutions in the emulation: see library.h. Three that
  * may be chosen, which differ in the order of their sums and in workspace, and two that must not
- * be: one whose bits would vary, one that is not faithful. */
+ * be: one whose bits would vary, one that is not faithful. One more does not do what it is listed
+ * for. */
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/emulate.h"
 #include "kernels/cuda/library.h"
@@ -13,19 +14,21 @@ namespace
 {
 using namespace rvx;
 
+#define FAILING "emulated:failing"
 const LibraryAlgorithm algorithms[] = {
     {"emulated:forwards", 0, true, true},
     {"emulated:backwards", 64 << 10, true, true},
     {"emulated:large", (int64_t)1 << 40, true, true},
     {"emulated:atomic", 0, false, true},
     {"emulated:half", 0, true, false},
+    {FAILING, 0, true, true}, /* where RVX_EMULATE_FAILING is set */
 };
 
 struct Opened {
     LibraryConv conv;
     LibraryOperands operands;
     int64_t workspace_bytes;
-    bool backwards;
+    bool backwards, failing;
 };
 
 float get(const LibraryConv &c, const void *p, int64_t i)
@@ -126,7 +129,7 @@ int library_list(LibraryAlgorithm *list, int most, rvx_cuda_device *device, cons
     if (!library_versions(device)[0])
         return 0;
     for (const LibraryAlgorithm &one : algorithms)
-        if (count < most)
+        if (count < most && (strcmp(one.name, FAILING) != 0 || getenv("RVX_EMULATE_FAILING")))
             list[count++] = one;
     return count;
 }
@@ -138,14 +141,17 @@ void *library_open(rvx_cuda_device *device, const LibraryConv &c, const char *na
     const int count = library_list(list, sizeof list / sizeof *list, device, c);
     for (int i = 0; i < count; i++)
         if (strcmp(list[i].name, name) == 0 && list[i].workspace_bytes <= operands.workspace_bytes)
-            return new (std::nothrow) Opened{c, operands, list[i].workspace_bytes,
-                                             strcmp(name, "emulated:backwards") == 0};
+            return new (std::nothrow)
+                Opened{c, operands, list[i].workspace_bytes,
+                       strcmp(name, "emulated:backwards") == 0, strcmp(name, FAILING) == 0};
     return nullptr;
 }
 
 void library_run(void *opened, rvx_cuda_device *device)
 {
     const Opened *o = static_cast<const Opened *>(opened);
+    if (o->failing)
+        return device_failed(device);
     simt::enqueue(device_queue(device), [o] { work(*o); });
 }
 

@@ -124,7 +124,7 @@ int list_libraries(char (*names)[RVX_CUDA_CHOICE_BYTES], int most, rvx_cuda_devi
 {
     LibraryAlgorithm *kept = static_cast<LibraryAlgorithm *>(calloc(2 * ALGORITHMS, sizeof *kept));
     int count = 0;
-    for (int kind = 0; kept && kind < a.count && (kind == 0 || count > 0); kind++)
+    for (int kind = 0; kept && most > 0 && kind < a.count && (kind == 0 || count > 0); kind++)
         count = keep_listed(kept, count, kept + ALGORITHMS, device, a, kind);
     count = count < most ? count : most;
     for (int i = 0; i < count; i++)

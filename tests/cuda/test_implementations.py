@@ -32,7 +32,8 @@ def run(*arguments, **environment):
 def chosen(text):
     """The implementation of every call in a list of them."""
     return {key: rest.split(" (")[0] for key, _, rest in
-            (line.partition(": ") for line in text.splitlines() if line.partition(" ")[0] in OPS)}
+            (line.partition(": ") for line in text.splitlines()
+             if line.partition(" ")[0] in OPS and "is left out" not in line)}
 
 
 def tuned(how, *options, **environment):
@@ -71,6 +72,15 @@ def check_cache(folder):
     result = tuned("cudnn")
     ok(set(chosen(result.error).values()) == {"emulated:forwards"}, "but not where libraries are asked for")
     return path
+
+
+def check_failing(top):
+    """An algorithm that a library lists and cannot run."""
+    result = tuned("auto", RVX_EMULATE_FAILING="1", RVX_EMULATE_SECONDS=BACKWARDS + ",emulated:failing=0.1",
+                   XDG_CACHE_HOME=f"{top}/failing")
+    told = [line for line in result.error.splitlines() if "emulated:failing is left out: cuda: run: " in line]
+    ok(exact(result) and set(chosen(result.error).values()) == {"emulated:backwards"} and len(told) == len(chosen(result.error)),
+       "what a library cannot do after all is told and left out", result.error)
 
 
 def check_broken(path):
@@ -206,6 +216,7 @@ with tempfile.TemporaryDirectory() as top:
         command.done()
         sys.exit()
     path = check_cache(f"{top}/cache")
+    check_failing(top)
     check_broken(path)
     check_pin(top, path)
     check_couplings(top)
