@@ -8,14 +8,12 @@ Ours is `revoxel convert --spacing --interpolation cubic` with 2 threads. Both r
 file and write raw floats."""
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-# A new process counts the memory of the one that starts it as its own until it runs its program: this one
-# stays small, and arrays are made and compared elsewhere.
+from paired import compare
+
 MAKE = """
 import sys, numpy as np
 n = int(sys.argv[2])
@@ -42,19 +40,6 @@ b.astype(np.float32).tofile(sys.argv[4])
 """
 
 
-def measure(arguments):
-    start = time.monotonic()
-    process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"})
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{arguments[0]} failed")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
-def ratios(pairs, column):
-    return [theirs[column] / ours[column] for ours, theirs in pairs]
-
-
 tool = sys.argv[1]
 n, m, rounds = (int(a) for a in (sys.argv[2:5] or (256, 400, 3)))
 with tempfile.TemporaryDirectory() as folder:
@@ -64,15 +49,8 @@ with tempfile.TemporaryDirectory() as folder:
         json.dump({"format": "revoxel raw volume", "version": 1, "data": "in", "type": "float32",
                    "byte_order": sys.byteorder, "size": [n, n, n], "spacing": [1, 1, 1]}, file)
     out = [os.path.join(folder, name) for name in ("ours.raw", "theirs")]
-    pairs = []
-    for _ in range(rounds):
-        ours = measure([tool, "convert", source + ".raw.json", out[0] + ".json", "--interpolation", "cubic",
-                        "--spacing", f"{n / m},{n / m},{n / m}"])
-        theirs = measure([sys.executable, "-c", THEIRS, source, str(n), str(m), out[1]])
-        pairs.append((ours, theirs))
     print(f"{n}^3 -> {m}^3", flush=True)
+    compare([tool, "convert", source + ".raw.json", out[0] + ".json", "--interpolation", "cubic", "--spacing",
+             f"{n / m},{n / m},{n / m}"],
+            [sys.executable, "-c", THEIRS, source, str(n), str(m), out[1]], rounds)
     subprocess.run([sys.executable, "-c", COMPARE, *out], check=True)
-    for i, what in enumerate(("wall seconds", "processor seconds", "peak MiB")):
-        print(f"{what}: ours {statistics.median(o[i] for o, _ in pairs):.2f}, "
-              f"theirs {statistics.median(t[i] for _, t in pairs):.2f}, "
-              f"ratio {statistics.median(ratios(pairs, i)):.2f} (least {min(ratios(pairs, i)):.2f})")
