@@ -102,11 +102,18 @@ keep_stages() {
         { printf "%s\n  {\"name\": \"%s\", \"result\": \"%s\"}", (NR > 1 ? "," : ""), $1, $2 }
         END { print "\n]}" }' "$table" >"$out/stages.json"
 }
+# How many goals are met, and the others by name: some machines show but the end of what is printed.
+goals() {
+    grep '^goal ' "$log" >"$part_log" || return 0
+    awk '/: met/ { met++ } /: NOT MET$/ { missed++ } /: not measured$/ { unknown++ }
+        END { printf "goals: %d met, %d not met, %d not measured (all in log.txt)\n", met, missed, unknown }' "$part_log"
+    grep ': NOT MET$' "$part_log"
+}
 finish() {
     keep_stages
-    rm -f "$part_log"
     echo
-    grep '^goal ' "$log"
+    goals
+    rm -f "$part_log"
     cat "$table"
     [ ! -s "$troubles" ] || { echo && head -n 40 "$troubles"; }
     echo "$(($(date +%s) - started)) s; log, tables and JSON in $out"

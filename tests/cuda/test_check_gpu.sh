@@ -80,7 +80,10 @@ for bench in bench_gpu bench_step_gpu; do
     program "$kit/$bench" <<'X'
 while [ "$1" != --json ]; do shift; done
 printf '{"device": "none", "rows": [\n  {"ms": 1}\n]}\n' >"$2"
-echo "goal  stand-in: 1 s of 2: met"
+echo "goal  stand-in at most 2, measured 1: met"
+echo "goal  another at most 2, measured 1: met, stretch not"
+echo "goal  a third at most 2, measured 3: NOT MET"
+echo "goal  a fourth at most 2: not measured"
 X
 done
 all="smoke test_aside test_conv test_ops test_streams exact-1-revnet3d-full exact-2-revnet3d-full exact-3-revunet3d exact-4-unet3d train memcheck racecheck synccheck initcheck kernels step "
@@ -93,7 +96,8 @@ ok "no trouble is told" [ ! -s "$work/out/troubles.txt" ]
 ok "card and commit are kept" has gpu.txt "0123abc"
 ok "stages.json is whole" is "$(json "$work/out/stages.json")" 16
 ok "the table comes last" is "$(tail -n 2 "$work/said" | sed 's/ .*//' | head -n 1)" step
-ok "behind the goals" said '^goal  stand-in'
+ok "behind the goals" said '^goals: 4 met, 2 not met, 2 not measured'
+ok "of which those that are missed are named" said '^goal  a third at most 2, measured 3: NOT MET'
 ok "at most eight files come back" at_most "$(find "$work/out" -type f | wc -l)" 8
 ok "programs of the emulation's own are left out" is "$(grep -c test_simt "$work/ran")" 0
 
