@@ -1,5 +1,7 @@
 /* The SIMT model on a CPU: see emulate.h. Owns: fibers, their schedule, what collectives do. */
 #include "kernels/cuda/emulate_schedule.h"
+#include "kernels/cuda/emulate_sum.h"
+#include "kernels/cuda/simt_hopper.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -19,7 +21,7 @@ asm(".text\n.globl rvx__emulate_switch\n.hidden rvx__emulate_switch\n"
     " pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n");
 
 /* Vectors where the processor has them; the same numbers everywhere. */
-#define VECTORISED __attribute__((target_clones("avx2", "default")))
+#define VECTORISED __attribute__((target_clones("avx2", "default"), optimize("O3")))
 
 namespace simt
 {
@@ -426,25 +428,20 @@ void work_load_matrix_transposed(Warp &w)
     }
 }
 
-/* Sums in f32, rounded at each product: the order within the instruction is the machine's. */
 template <int depth>
 static inline __attribute__((always_inline)) void
-multiply_dense(Warp &w, const float (&a)[16][depth], const float (&b)[depth][8])
+multiply_dense(Warp &w, const float (&a)[16][depth], const RightOperand<depth, 8> &b)
 {
-    for (int row = 0; row < 16; row++) {
-        float *d = &w.d[row / 8][row % 8 * 8], sum[8];
-        memcpy(sum, d, sizeof sum);
-        for (int k = 0; k < depth; k++)
-            for (int column = 0; column < 8; column++)
-                sum[column] += a[row][k] * b[k][column];
-        memcpy(d, sum, sizeof sum);
-    }
+    const SumRule rule = sum_rule(hopper());
+    for (int row = 0; row < 16; row++)
+        add_products(&w.d[row / 8][row % 8 * 8], a[row], b, 8, rule);
 }
 
 /* A word of four lanes that follow each other is eight elements of one row, or column of b. */
 VECTORISED void work_multiply_bf16(Warp &w)
 {
-    float a[16][16], b[16][8];
+    float a[16][16];
+    RightOperand<16, 8> b;
     for (int i = 0; i < 4; i++)
         for (int row = 0; row < 8; row++) {
             uint16_t eight[8];
@@ -457,7 +454,7 @@ VECTORISED void work_multiply_bf16(Warp &w)
             uint16_t eight[8];
             memcpy(eight, &w.b[i][4 * column], sizeof eight);
             for (int k = 0; k < 8; k++)
-                b[k + 8 * i][column] = as_float((uint32_t)eight[k] << 16);
+                b.set(k + 8 * i, column, as_float((uint32_t)eight[k] << 16));
         }
     multiply_dense<16>(w, a, b);
 }
@@ -465,13 +462,14 @@ VECTORISED void work_multiply_bf16(Warp &w)
 /* The low 13 bits of an operand take no part. */
 VECTORISED void work_multiply_tf32(Warp &w)
 {
-    float a[16][8], b[8][8];
+    float a[16][8];
+    RightOperand<8, 8> b;
     for (int lane = 0; lane < 32; lane++) {
         int k = lane % 4;
         for (int i = 0; i < 4; i++)
             a[lane / 4 + 8 * (i % 2)][k + 4 * (i / 2)] = as_float(w.a[i][lane] & ~0x1FFFu);
         for (int i = 0; i < 2; i++)
-            b[k + 4 * i][lane / 4] = as_float(w.b[i][lane] & ~0x1FFFu);
+            b.set(k + 4 * i, lane / 4, as_float(w.b[i][lane] & ~0x1FFFu));
     }
     multiply_dense<8>(w, a, b);
 }

@@ -1,9 +1,10 @@
 /* Products of four warps on a CPU: see emulate_hopper.h. Owns: products that are under way, and the
  * numbers of their sums meanwhile. */
 #include "kernels/cuda/emulate_schedule.h"
+#include "kernels/cuda/emulate_sum.h"
 
 /* Vectors where the processor has them; the same numbers everywhere. */
-#define VECTORISED __attribute__((target_clones("avx2", "default")))
+#define VECTORISED __attribute__((target_clones("avx2", "default"), optimize("O3")))
 
 namespace simt
 {
@@ -167,23 +168,21 @@ static void work_commit(Warp &)
     w.groups.push_back(w.products.size());
 }
 
-/* Sums in f32, rounded at each product: the order within the instruction is the machine's. */
 VECTORISED static void multiply(float *sum, const unsigned char *read, int columns)
 {
-    float b[16][COLUMNS_MAX];
+    float a[16];
+    RightOperand<16, COLUMNS_MAX> b;
     uint16_t halves[16];
     for (int column = 0; column < columns; column++) {
         memcpy(halves, read + (16 + column) * 32, sizeof halves);
         for (int k = 0; k < 16; k++)
-            b[k][column] = as_float((uint32_t)halves[k] << 16);
+            b.set(k, column, as_float((uint32_t)halves[k] << 16));
     }
     for (int row = 0; row < 16; row++) {
         memcpy(halves, read + row * 32, sizeof halves);
-        for (int k = 0; k < 16; k++) {
-            const float a = as_float((uint32_t)halves[k] << 16);
-            for (int column = 0; column < columns; column++)
-                sum[row * columns + column] += a * b[k][column];
-        }
+        for (int k = 0; k < 16; k++)
+            a[k] = as_float((uint32_t)halves[k] << 16);
+        add_products(sum + row * columns, a, b, columns, sum_rule(true));
     }
 }
 

@@ -96,17 +96,22 @@ SESSION_FUNCTION double gradient_largest(const placed *p, rvx_value parameter)
     return largest;
 }
 
-/* A bias in front of a normalisation has no gradient but rounding, of the same numbers that its
- * convolution's weight gradient sums: that one says how large rounding may be. */
+/* A bias, or a shift without an activation, in front of a normalisation has no gradient but
+ * rounding, of the same numbers that the gradient of the weight or scale beside it sums: that one
+ * says how large rounding may be. */
 SESSION_FUNCTION double weight_beside(const placed *p, const rvx_graph *graph, const char *name)
 {
-    char weight[256];
+    static const char *const pairs[][2] = {{"/bias", "/weight"}, {"/beta", "/gamma"}};
+    char beside[256];
     size_t length = strlen(name);
-    if (length < 5 || length > 200 || strcmp(name + length - 5, "/bias") != 0)
-        return 0;
-    snprintf(weight, sizeof weight, "%.*s/weight", (int)(length - 5), name);
-    rvx_value value = rvx__graph_find(graph, weight);
-    return value.index < 0 ? 0 : gradient_largest(p, value);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        if (length < 5 || length > 200 || strcmp(name + length - 5, pairs[i][0]) != 0)
+            continue;
+        snprintf(beside, sizeof beside, "%.*s%s", (int)(length - 5), name, pairs[i][1]);
+        rvx_value value = rvx__graph_find(graph, beside);
+        return value.index < 0 ? 0 : gradient_largest(p, value);
+    }
+    return 0;
 }
 
 SESSION_FUNCTION comparison compare_gradients(const placed *got, const placed *want)

@@ -199,7 +199,7 @@ static sums sums_make(const setup *s, const rvx_tensor *x, const rvx_tensor *w,
 static void compare(const setup *s, const rvx_tensor *got, const double *want, double length,
                     const char *what)
 {
-    const double allowed = tolerance(length, 1) + (got->dtype == RVX_BF16 ? 0x1.01p-8 : 0);
+    const double allowed = tolerance_products(length, 1) + (got->dtype == RVX_BF16 ? 0x1.01p-8 : 0);
     const double worst = misfit(got, want, SCALE_TENSOR, allowed);
     tap_ok(worst <= 1, "%s: %s (%.2f tolerances)", s->c->name, what, worst);
 }

@@ -80,6 +80,15 @@ TEST_FUNCTION double tolerance(double length, double condition)
     return 0x1p-23 * (4 + 1.16 * sqrt(length)) * condition;
 }
 
+/* The same for a sum whose products a GPU's tensor cores form: nothing is rounded to nearest there.
+ * At worst (sm_80: eight products at once, cut off with the sum at 2^-24 of the largest, then the
+ * sum at 2^-23) half of 9 / 2 + 1 ulp is lost for eight products of one sign, always toward zero:
+ * 0.344 ulp a product. docs/tensor-cores.md derives it; emulate_sum.h does it. */
+TEST_FUNCTION double tolerance_products(double length, double condition)
+{
+    return tolerance(length, condition) + 0x1p-23 * 0.344 * length * condition;
+}
+
 /* ---- memory -------------------------------------------------------------------------------- */
 
 typedef struct buffer {
